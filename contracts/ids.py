@@ -1,0 +1,96 @@
+"""Identities derived from the business fact (UUIDv5, RFC 9562 §5.5).
+
+A replay, a redelivery or a database restored from a backup mints the same payment, the same provider key and
+the same event id again, so nothing can happen twice under two names.
+"""
+
+from typing import NewType
+from uuid import UUID, uuid5
+
+PaymentId = NewType("PaymentId", UUID)
+AttemptId = NewType("AttemptId", UUID)
+
+#: The root of every identity of this service. Changing it would let every old message act a second time.
+NAMESPACE = UUID("6f0d9a52-0b8e-5b5e-9d0c-2f1f6f7f3b11")
+
+_UUID_CHARS = 36
+
+#: Who acted when no person did: automatic intake of finished work, and the payout machinery.
+SYSTEM_INTAKE = UUID("00000000-0000-4000-8000-00000000a001")
+SYSTEM_PAYOUTS = UUID("00000000-0000-4000-8000-00000000a002")
+
+
+def derive(*parts: object) -> UUID:
+    """Return the UUIDv5 of the parts joined by `:`; equal parts give equal ids for ever."""
+    return uuid5(NAMESPACE, ":".join(str(part) for part in parts))
+
+
+def as_uuid(text: str | None) -> UUID | None:
+    """Return `text` as a UUID in its canonical 36-character form, or None when it is not one."""
+    if text is None or len(text) != _UUID_CHARS:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def work_source_key(incident_id: str, vendor_id: str, event_key: str) -> str:
+    """Return the business key of one finished job: incident, vendor, and the producer's event."""
+    return f"work:{incident_id}:{vendor_id}:{event_key}"
+
+
+def command_source_key(command_id: UUID) -> str:
+    """Return the business key of a payment that a person created by command."""
+    return f"command:{command_id}"
+
+
+def payment_id(source_key: str) -> PaymentId:
+    """Return the payment's id for a business key."""
+    return PaymentId(derive(source_key))
+
+
+def line_item_id(payment: UUID, line_no: int) -> UUID:
+    """Return the id of line `line_no` (from 1) of a payment."""
+    return derive("line", payment, line_no)
+
+
+def audit_id(payment: UUID, seq: int) -> UUID:
+    """Return the id of the audit entry that brought a payment to version `seq`."""
+    return derive("audit", payment, seq)
+
+
+def attempt_id(payment: UUID, attempt_no: int) -> AttemptId:
+    """Return the id of payout attempt `attempt_no` (from 1) of a payment."""
+    return AttemptId(derive("attempt", payment, attempt_no))
+
+
+def provider_key(payment: UUID, attempt_no: int) -> str:
+    """Return the idempotency key under which the provider knows this attempt."""
+    return f"pay-{payment}-{attempt_no}"
+
+
+def event_id(payment: UUID, version: int, kind: str) -> UUID:
+    """Return the id of an event that announces a change of a payment; stable over every re-publication."""
+    return derive("event", payment, version, kind)
+
+
+def notice_id(message_key: str, fingerprint: bytes, kind: str) -> UUID:
+    """Return the id of an event that leaves the payment as it is, such as a refusal."""
+    return derive("notice", message_key, fingerprint.hex(), kind)
+
+
+def process_payment_key(payment: UUID, version: int, refusals: int) -> UUID:
+    """Return the key of the service's own ProcessPayment.
+
+    Args:
+        payment: the payment to pay out.
+        version: the payment's version that made it due.
+        refusals: how many ProcessPayment were refused at that version, so that a re-post is no duplicate.
+    """
+    return derive("ProcessPayment", payment, version, refusals)
+
+
+def execute_payout_key(attempt: UUID, check: int) -> UUID:
+    """Return the key of the service's own ExecutePayout for check number `check` (from 0) of an attempt."""
+    return derive("ExecutePayout", attempt, check)

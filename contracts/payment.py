@@ -1,0 +1,158 @@
+"""The nouns: what the store returns, what decisions read, and what they want written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from contracts.lifecycle import Status
+from contracts.money import Money
+
+
+class PayerType(StrEnum):
+    """Who pays: the company's back office, or the driver (an independent contractor)."""
+
+    BACK_OFFICE = "back_office"
+    DRIVER_IC = "driver_ic"
+
+
+class Source(StrEnum):
+    """What brought a payment into being."""
+
+    WORK_COMPLETED = "work_completed"
+    COMMAND = "command"
+
+
+class ActorType(StrEnum):
+    """The kinds of actor that the audit log knows."""
+
+    USER = "user"
+    ADMIN = "admin"
+    SYSTEM = "system"
+
+
+class Role(StrEnum):
+    """The roles of the back office; a vendor acts through neither."""
+
+    DISPATCHER = "dispatcher"
+    ADMIN = "admin"
+    VENDOR = "vendor"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who caused a change: a person with a role and a company, or the service itself."""
+
+    id: UUID
+    type: ActorType
+    role: Role | None = None
+    company_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LineItem:
+    """One itemised charge; `unit_price_cents` is in minor units of the payment's currency."""
+
+    line_no: int
+    description: str
+    quantity: int
+    unit_price_cents: int
+
+    @property
+    def total_cents(self) -> int:
+        """Quantity times unit price, in minor units."""
+        return self.quantity * self.unit_price_cents
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRequest:
+    """What a producer asks to be paid, whatever shape it used, checked and in our terms."""
+
+    incident_id: UUID
+    vendor_id: UUID
+    company_id: UUID | None
+    driver_id: UUID | None
+    payer_type: PayerType
+    payer_id: UUID | None
+    money: Money
+    lines: tuple[LineItem, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One row of `payments`, as it is or as it shall be."""
+
+    payment_id: UUID
+    incident_id: UUID
+    vendor_id: UUID
+    company_id: UUID | None
+    driver_id: UUID | None
+    payer_type: PayerType
+    payer_id: UUID | None
+    amount_cents: int
+    currency: str
+    status: Status
+    source: Source
+    source_key: str
+    request_fingerprint: bytes
+    created_by: UUID
+    created_at: datetime
+    updated_at: datetime
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    fraud_status: str = "not_scored"
+    on_hold: bool = False
+    approved_by: UUID | None = None
+    approved_at: datetime | None = None
+    processed_at: datetime | None = None
+    completed_at: datetime | None = None
+    failure_code: str | None = None
+    failed_reason: str | None = None
+    cancel_kind: str | None = None
+    version: int = 1
+    audit_head: bytes | None = None
+
+    @property
+    def money(self) -> Money:
+        """Amount and currency together."""
+        return Money(self.amount_cents, self.currency)
+
+
+class AttemptState(StrEnum):
+    """What is known of one payout attempt; `unknown` is an answer, not an error."""
+
+    READY = "ready"
+    UNKNOWN = "unknown"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def open(self) -> bool:
+        """Whether the provider may still be asked about, or given, this attempt."""
+        return self in (AttemptState.READY, AttemptState.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One row of `payout_attempts`: one try to move the money, under one provider key."""
+
+    attempt_id: UUID
+    payment_id: UUID
+    attempt_no: int
+    provider: str
+    idempotency_key: str
+    request_fingerprint: bytes
+    amount_cents: int
+    currency: str
+    state: AttemptState
+    created_at: datetime
+    submit_before: datetime
+    destination: str | None = None
+    failure_code: str | None = None
+    provider_object_id: str | None = None
+    checks: int = 0
+    next_check_at: datetime | None = None
+    resolved_at: datetime | None = None

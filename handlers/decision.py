@@ -1,0 +1,128 @@
+"""The closed set of what a decision can be, and the facts it is taken on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from contracts.inbound import Cause
+from contracts.lifecycle import Event
+from contracts.outbound import EventMessage, OutboundMessage
+from contracts.payment import Actor, Attempt, LineItem, Payment
+from contracts.provider import Answer
+from contracts.refusals import Refusal
+
+
+class NotYet(Exception):
+    """The payment is not there yet: queues do not keep order, so the message waits and comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decisions depend on; durations as time spans.
+
+    Attributes:
+        not_yet_for: how long a message waits for its payment before it is refused as `not_found`.
+        clock_skew: how far a producer's clock may be ahead of ours.
+        submit_window: how long after its creation an attempt may be submitted under its key. Stripe keeps
+            idempotency keys for at least 24 h; an hour of it is safety.
+        check_after: when an attempt of unknown outcome is looked up again, by the number of the check; the
+            last one repeats.
+        allow_legacy_ids: map ids that are no UUIDs instead of refusing them.
+        provider: the provider that new attempts go to.
+    """
+
+    not_yet_for: timedelta = timedelta(seconds=120)
+    clock_skew: timedelta = timedelta(minutes=5)
+    submit_window: timedelta = timedelta(hours=23)
+    check_after: tuple[timedelta, ...] = (timedelta(minutes=5), timedelta(hours=1), timedelta(days=1))
+    allow_legacy_ids: bool = False
+    provider: str = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a decision may know, read under the row lock.
+
+    Attributes:
+        cause: the message's identity and where it came from.
+        payment: the payment that the message is about, or that its work already has.
+        attempt: the payout attempt that the message is about, or the payment's newest.
+        answer: what the provider said, for an order to pay out.
+    """
+
+    cause: Cause
+    rules: Rules
+    payment: Payment | None = None
+    attempt: Attempt | None = None
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Something to say outside, at once or not before a time."""
+
+    message: OutboundMessage
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    before: Payment | None
+    after: Payment
+    event: Event
+    actor: Actor
+    posts: tuple[Post, ...]
+    lines: tuple[LineItem, ...] = ()
+    opens: Attempt | None = None
+    settles: Attempt | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move(_Change):
+    """The payment changes its status; its creation is the move from nothing.
+
+    Attributes:
+        before: the payment as it is locked, None when it is being created.
+        after: the payment as it shall be, one version on.
+        event: what happened; the action in the audit log.
+        actor: who caused it.
+        posts: what is announced or ordered with it.
+        lines: the line items, when the payment is being created.
+        opens: the payout attempt that begins.
+        settles: the payout attempt of which something is now known.
+        data: further facts for the audit log; never free text.
+        note: free text of a person, kept beside the log so that it can be erased.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Record(_Change):
+    """The payment's row changes and its version moves, but not its status; the attributes are a Move's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The message is turned down for good, and its sender is told.
+
+    Attributes:
+        code: the reason.
+        event: what is announced.
+        payment: the payment it was about, where there is one.
+    """
+
+    code: Refusal
+    event: EventMessage
+    payment: Payment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absorb:
+    """A late or repeated fact that is already true; nothing changes."""
+
+    payment: Payment | None
+
+
+Decision = Move | Record | Refuse | Absorb

@@ -1,0 +1,26 @@
+"""CreatePayment: an admin creates a payment by hand."""
+
+from datetime import datetime
+
+from contracts import ids
+from contracts.inbound import CreatePayment
+from contracts.payment import ActorType, Role, Source
+from contracts.refusals import Refusal
+from contracts.requests import Rejected, from_command
+from handlers.creation import created
+from handlers.decision import Decision, Facts
+from handlers.steps import met_again, refuse_command
+
+
+def decide(facts: Facts, message: CreatePayment, now: datetime) -> Decision:
+    """Create the payment; only admins may, and the lines must add up to the amount."""
+    request = from_command(message)
+    if isinstance(request, Rejected):
+        return refuse_command(facts, message, now, request.code, request.field)
+    actor = message.actor.actor()
+    if actor.type is ActorType.SYSTEM or actor.role is not Role.ADMIN:
+        return refuse_command(facts, message, now, Refusal.FORBIDDEN_ROLE)
+    if (known := met_again(facts, now)) is not None:
+        return known
+    key = ids.command_source_key(message.command_id)
+    return created(request, facts.cause, now, source=Source.COMMAND, source_key=key, actor=actor)

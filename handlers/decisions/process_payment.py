@@ -1,0 +1,90 @@
+"""ProcessPayment: begin to pay an approved payment out; the attempt exists before the provider hears of it."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from contracts import ids
+from contracts.canonical import digest
+from contracts.envelope import Queue
+from contracts.ids import as_uuid
+from contracts.inbound import ProcessPayment
+from contracts.lifecycle import Event, Verdict
+from contracts.outbound import ExecutePayoutOrder, PaymentProcessing
+from contracts.payment import Actor, ActorType, Attempt, AttemptState, PayerType, Payment
+from contracts.refusals import Refusal
+from handlers.decision import Decision, Facts
+from handlers.steps import Flaw, advanced, commanded, refuse_command, step
+
+_PAYOUTS = Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM)
+
+
+def decide(facts: Facts, message: ProcessPayment, now: datetime) -> Decision:
+    """Open the first attempt, or the next one, and order its execution.
+
+    On the payouts queue only the service itself can post; on the command queue a person releases the payment.
+    """
+    automatic = facts.cause.queue is Queue.PAYOUTS
+    actor = _PAYOUTS if automatic else message.actor.actor()
+    payment = _ordered(facts, message) if automatic else commanded(facts, message, actor)
+    if isinstance(payment, Flaw):
+        return refuse_command(facts, message, now, *payment)
+    after = advanced(payment, Event.PROCESSING_STARTED, now, processed_at=now)
+    if isinstance(after, Refusal | Verdict):
+        return refuse_command(facts, message, now, Refusal.ILLEGAL_TRANSITION)
+    if guarded := _guard(payment):
+        return refuse_command(facts, message, now, guarded)
+    return _started(facts, now, payment, after, actor)
+
+
+def _ordered(facts: Facts, message: ProcessPayment) -> Payment | Flaw:
+    if as_uuid(message.payment_id) is None:
+        return Flaw(Refusal.INVALID_FIELD, "paymentId")
+    return facts.payment or Flaw(Refusal.NOT_FOUND)
+
+
+def _guard(payment: Payment) -> Refusal | None:
+    if payment.on_hold:
+        return Refusal.ON_HOLD
+    if payment.fraud_status in {"flagged", "confirmed"}:
+        return Refusal.FRAUD_REVIEW_REQUIRED
+    return Refusal.PAYER_NOT_CHARGEABLE if payment.payer_type is PayerType.DRIVER_IC else None
+
+
+def _started(facts: Facts, now: datetime, payment: Payment, after: Payment, actor: Actor) -> Decision:
+    attempt = _next_attempt(facts, payment, now)
+    announcement = PaymentProcessing(
+        **PaymentProcessing.about(after, facts.cause, now),
+        processed_at=now,
+        attempt_no=attempt.attempt_no,
+        provider=attempt.provider,
+        payout_state=attempt.state,
+    )
+    order = ExecutePayoutOrder(
+        command_id=ids.execute_payout_key(attempt.attempt_id, attempt.checks),
+        correlation_id=facts.cause.correlation_id or facts.cause.message_key,
+        attempt_id=attempt.attempt_id,
+        check=attempt.checks,
+    )
+    ordered = replace(attempt, checks=attempt.checks + 1)
+    data = {"attemptNo": attempt.attempt_no, "provider": attempt.provider}
+    return step(payment, after, Event.PROCESSING_STARTED, actor, (announcement, order), opens=ordered, data=data)
+
+
+def _next_attempt(facts: Facts, payment: Payment, now: datetime) -> Attempt:
+    attempt_no = facts.attempt.attempt_no + 1 if facts.attempt else 1
+    business = {"payment": payment.payment_id, "amount": payment.amount_cents, "currency": payment.currency}
+    return Attempt(
+        attempt_id=ids.attempt_id(payment.payment_id, attempt_no),
+        payment_id=payment.payment_id,
+        attempt_no=attempt_no,
+        provider=facts.rules.provider,
+        idempotency_key=ids.provider_key(payment.payment_id, attempt_no),
+        request_fingerprint=digest({**business, "vendor": payment.vendor_id}),
+        amount_cents=payment.amount_cents,
+        currency=payment.currency,
+        state=AttemptState.READY,
+        created_at=now,
+        submit_before=now + facts.rules.submit_window,
+        destination=str(payment.vendor_id),
+        next_check_at=now + facts.rules.check_after[0],
+    )

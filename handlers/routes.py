@@ -1,0 +1,79 @@
+"""ROUTES: how each message kind is loaded and decided; total over `contracts.inbound.KINDS`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from contracts import ids
+from contracts.ids import as_uuid
+from contracts.inbound import (
+    ApprovePayment,
+    CancelPayment,
+    Cause,
+    CreatePayment,
+    ExecutePayout,
+    InboundMessage,
+    PaymentCommand,
+    ProcessPayment,
+    RejectPayment,
+    WorkCompleted,
+)
+from handlers import facts
+from handlers.decision import Decision, Facts
+from handlers.decisions import (
+    approve_payment,
+    cancel_payment,
+    create_payment,
+    execute_payout,
+    process_payment,
+    reject_payment,
+    work_completed,
+)
+from handlers.facts import Loading
+from store.db import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one kind is handled.
+
+    Attributes:
+        load: locks and reads what the decision needs.
+        decide: the pure decision.
+        subject: the payment that the message names, as far as it can be told before loading.
+        waits: whether the message waits for a payment that is not there yet.
+    """
+
+    load: Callable[[Tx, Any, Cause], Loading]
+    decide: Callable[[Facts, Any, datetime], Decision]
+    subject: Callable[[Any, Cause], UUID | None]
+    waits: bool
+
+
+def _of_work(message: WorkCompleted, cause: Cause) -> UUID:
+    return ids.payment_id(work_completed.source_key(message, cause.fingerprint))
+
+
+def _of_creation(message: CreatePayment, _cause: Cause) -> UUID:
+    return ids.payment_id(ids.command_source_key(message.command_id))
+
+
+def _named(message: PaymentCommand, _cause: Cause) -> UUID | None:
+    return as_uuid(message.payment_id)
+
+
+def _of_attempt(_message: ExecutePayout, _cause: Cause) -> None:
+    return None
+
+
+ROUTES: Mapping[type[InboundMessage], Route] = {
+    WorkCompleted: Route(facts.of_work, work_completed.decide, _of_work, waits=False),
+    CreatePayment: Route(facts.of_creation, create_payment.decide, _of_creation, waits=False),
+    ApprovePayment: Route(facts.of_payment, approve_payment.decide, _named, waits=True),
+    RejectPayment: Route(facts.of_payment, reject_payment.decide, _named, waits=True),
+    CancelPayment: Route(facts.of_payment, cancel_payment.decide, _named, waits=True),
+    ProcessPayment: Route(facts.of_payout, process_payment.decide, _named, waits=True),
+    ExecutePayout: Route(facts.of_attempt, execute_payout.decide, _of_attempt, waits=True),
+}

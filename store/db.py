@@ -1,0 +1,257 @@
+"""The pool and the transaction: two flights per message, timeouts everywhere, driver errors in our own words.
+
+A transaction here is a libpq pipeline with its own BEGIN and COMMIT. What is asked is sent at once and read
+later, so that claim, lock and load travel together (first flight), and writes and COMMIT together (second).
+Measured: `conn.transaction()` inside a pipeline would cost three to six round trips instead of two.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, LiteralString, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+T = TypeVar("T")
+Row = dict[str, Any]
+Connection = psycopg.Connection[Row]
+Pool = ConnectionPool[Connection]
+
+#: A violation of these unique keys means that another transaction was faster: try again and meet its row.
+LOST_RACES = frozenset(
+    {
+        "payments_pkey",
+        "payments_source_key_key",
+        "ux_payments_live_work",
+        "ux_attempt_open",
+        "payout_attempts_pkey",
+    }
+)
+
+
+class TransientReason(StrEnum):
+    """Why the same message will do better later."""
+
+    CONFLICT = "conflict"  # serialization, deadlock, lost race
+    TIMEOUT = "timeout"  # a lock, statement or pool wait took too long
+    CONNECTION = "connection"  # the database is away, restarting, or read-only after a failover
+
+
+class Transient(Exception):
+    """The database could not do it now; nothing was written, the same message may come again.
+
+    Attributes:
+        reason: from a closed set.
+        sqlstate: Postgres's code, or None where the connection broke before it could send one.
+    """
+
+    def __init__(self, reason: TransientReason, sqlstate: str | None) -> None:
+        super().__init__(f"{reason} (sqlstate {sqlstate})")
+        self.reason = reason
+        self.sqlstate = sqlstate
+
+
+class StoreFault(Exception):
+    """The database refused a statement of ours: a bug or a broken invariant.
+
+    Its text names class, sqlstate and constraint only: the driver's own text quotes row values.
+    """
+
+    def __init__(self, error: psycopg.Error) -> None:
+        super().__init__(f"{type(error).__name__} (sqlstate {error.sqlstate}, constraint {error.diag.constraint_name})")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """Limits of the connection pool; durations in seconds.
+
+    The three timeouts and the wait for a connection sum to less than the handling budget (40 s).
+    """
+
+    size_min: int = 2
+    size_max: int = 10
+    idle_s: float = 30
+    lifetime_s: float = 1800
+    wait_s: float = 10
+    connect_s: int = 3
+    statement_s: float = 10
+    lock_s: float = 5
+    idle_in_transaction_s: float = 15
+    application: str = "payments"
+
+
+def _connection_class(login_refused: Callable[[], None]) -> type[Connection]:
+    """Return a connection class that tells when the server refuses a login."""
+
+    class Watched(psycopg.Connection[Row]):
+        @classmethod
+        def connect(cls, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().connect(*args, **kwargs)
+            except psycopg.OperationalError as error:
+                # A refused connection carries no sqlstate, only the server's text.
+                if "authentication failed" in str(error):
+                    login_refused()
+                raise
+
+    return Watched
+
+
+def open_pool(
+    conninfo: str | Callable[[], str], options: PoolOptions, login_refused: Callable[[], None] = lambda: None
+) -> Pool:
+    """Return an open pool; it connects in the background, so a database that is away is no error yet.
+
+    Args:
+        conninfo: where the database is, or a function that is asked anew for every connection, so that
+            rotated credentials are taken up.
+        options: limits.
+        login_refused: called when the server refuses the credentials, so that fresh ones can be fetched.
+    """
+    server_side = " ".join(
+        f"-c {name}={int(seconds * 1000)}"
+        for name, seconds in (
+            ("statement_timeout", options.statement_s),
+            ("lock_timeout", options.lock_s),
+            ("idle_in_transaction_session_timeout", options.idle_in_transaction_s),
+        )
+    )
+    return ConnectionPool(
+        conninfo,
+        connection_class=_connection_class(login_refused),
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "connect_timeout": options.connect_s,
+            "application_name": options.application,
+            "options": f"{server_side} -c timezone=UTC",
+        },
+        min_size=options.size_min,
+        max_size=options.size_max,
+        max_idle=options.idle_s,
+        max_lifetime=options.lifetime_s,
+        timeout=options.wait_s,
+        name=options.application,
+        open=True,
+    )
+
+
+class Pending(Generic[T]):
+    """An answer that is on its way; reading it ends the flight."""
+
+    def __init__(self, read: Callable[[], T]) -> None:
+        self._read = read
+        self._value: list[T] = []
+
+    def value(self) -> T:
+        """Wait for the answer, once.
+
+        Raises:
+            psycopg.Error: this statement, or one sent before it in the same flight, failed.
+        """
+        if not self._value:
+            self._value.append(self._read())
+        return self._value[0]
+
+    def map(self, change: Callable[[T], "U"]) -> "Pending[U]":
+        """Return the answer seen through a function, still without waiting."""
+        return Pending(lambda: change(self.value()))
+
+
+U = TypeVar("U")
+
+
+class Tx:
+    """One open transaction. Statements are sent at once, answers read when they are needed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.abandoned = False
+
+    def send(self, query: LiteralString, values: Mapping[str, Any]) -> None:
+        """Send a statement whose answer nobody reads; its failure surfaces at the next read or at the end."""
+        self._connection.execute(query, values)
+
+    def ask(self, query: LiteralString, values: Mapping[str, Any]) -> Pending[list[Row]]:
+        """Send a statement and return its rows, to be read later."""
+        return Pending(self._connection.execute(query, values).fetchall)
+
+    def abandon(self) -> None:
+        """End this transaction with ROLLBACK: there is nothing to write."""
+        self.abandoned = True
+
+
+@contextmanager
+def transaction(pool: Pool) -> Generator[Tx]:
+    """Open one transaction: return = COMMIT (or ROLLBACK when abandoned), raise = ROLLBACK.
+
+    READ COMMITTED. COMMIT travels with the writes, so nothing may be decided on a row count seen afterwards:
+    the row lock of the first flight is what excludes a lost update.
+
+    Raises:
+        Transient: the same work may succeed later.
+        StoreFault: the database refused a statement of ours.
+    """
+    try:
+        with pool.connection() as connection, connection.pipeline():
+            connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            tx = Tx(connection)
+            yield tx
+            connection.execute("ROLLBACK" if tx.abandoned else "COMMIT")
+    except psycopg.Error as error:
+        raise translated(error) from None
+
+
+@contextmanager
+def reading(pool: Pool) -> Generator[Connection]:
+    """Lend a connection for plain reads, each statement on its own.
+
+    Raises:
+        Transient: the same work may succeed later.
+        StoreFault: the database refused a statement of ours.
+    """
+    try:
+        with pool.connection() as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise translated(error) from None
+
+
+def ping(pool: Pool) -> None:
+    """Ask the database for a sign of life.
+
+    Raises:
+        Transient: it gave none.
+    """
+    with reading(pool) as connection:
+        connection.execute("SELECT 1")
+
+
+_CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)
+_TIMEOUT = (errors.LockNotAvailable, errors.QueryCanceled, errors.IdleInTransactionSessionTimeout)
+_CONNECTION = (
+    errors.ReadOnlySqlTransaction,  # a writer that has become a reader: failover
+    errors.InvalidPassword,  # rotated credentials: the next connection asks for fresh ones
+    errors.InvalidAuthorizationSpecification,
+)
+
+
+def translated(error: psycopg.Error) -> Transient | StoreFault:
+    """Return a driver's error in our own words, without any value from a row."""
+    state = error.sqlstate
+    if isinstance(error, errors.UniqueViolation):
+        lost = error.diag.constraint_name in LOST_RACES
+        return Transient(TransientReason.CONFLICT, state) if lost else StoreFault(error)
+    if isinstance(error, _CONFLICT):
+        return Transient(TransientReason.CONFLICT, state)
+    if isinstance(error, _TIMEOUT):
+        return Transient(TransientReason.TIMEOUT, state)
+    # OperationalError without a state is a broken or refused connection, or a pool that had none in time;
+    # with one it is the server's: shutting down, starting up, out of resources.
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | _CONNECTION):
+        return Transient(TransientReason.CONNECTION, state)
+    return StoreFault(error)

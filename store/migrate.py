@@ -1,0 +1,81 @@
+"""Brings a database to this release's schema: Alembic revisions, forward only, one process at a time."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import NullPool
+
+#: Two processes that migrate at once would trip over each other; the second waits for this advisory lock.
+MIGRATION_LOCK = 7_246_001
+#: A migration that cannot get its lock gives way to the traffic and is run again by its operator.
+LOCK_TIMEOUT = "3s"
+
+
+def head() -> str:
+    """Return the newest revision that this release knows."""
+    found = ScriptDirectory.from_config(_config()).get_current_head()
+    if found is None:
+        raise RuntimeError("no migrations found beside store/migrations/versions")
+    return found
+
+
+def current(conninfo: str) -> str | None:
+    """Return the database's revision, or None for a database that was never migrated.
+
+    Raises:
+        psycopg.OperationalError: the database cannot be reached.
+    """
+    with _connection(conninfo) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(conninfo: str) -> tuple[str | None, str]:
+    """Run every revision that is missing; return the revision before and after.
+
+    Raises:
+        psycopg.Error: the database cannot be reached, or a lock could not be had in time.
+    """
+    with psycopg.connect(conninfo, autocommit=True) as guard:
+        guard.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+        before = current(conninfo)
+        with _connection(conninfo) as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    return before, head()
+
+
+def ensure_database(server_conninfo: str, name: str) -> None:
+    """Create the database `name` on a server unless it is there.
+
+    Raises:
+        psycopg.Error: the server cannot be reached, or the role may not create databases.
+    """
+    with psycopg.connect(server_conninfo, autocommit=True) as connection:
+        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
+        if found is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    return config
+
+
+@contextmanager
+def _connection(conninfo: str) -> Generator[Connection]:
+    connect: Callable[[], Any] = lambda: psycopg.connect(conninfo, options=f"-c lock_timeout={LOCK_TIMEOUT}")  # noqa: E731
+    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
+    with engine.connect() as connection:
+        yield connection

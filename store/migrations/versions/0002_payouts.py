@@ -1,0 +1,11 @@
+"""Payout attempts."""
+
+from store.migrations import run_sql
+
+revision = "0002"
+down_revision: str | None = "0001"
+
+
+def upgrade() -> None:
+    """Run the SQL file beside this revision; there is no way back but forward."""
+    run_sql(__file__)

@@ -1,0 +1,1 @@
+"""The revisions, in order; each runs the plain SQL file beside it."""

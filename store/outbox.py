@@ -1,0 +1,144 @@
+"""The outbox: what must be said outside, written with the change itself, sent later by the relay."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from store.db import Pool, Tx, reading, transaction
+
+_APPEND = """
+INSERT INTO outbox (event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, available_at, created_at)
+SELECT row.event_id, row.aggregate_id, row.aggregate_seq, row.destination, row.detail_type, row.payload,
+       row.available_at, %(at)s
+FROM unnest(
+    %(event_ids)s::uuid[], %(aggregate_ids)s::uuid[], %(aggregate_seqs)s::int[], %(destinations)s::text[],
+    %(detail_types)s::text[], %(payloads)s::jsonb[], %(available_ats)s::timestamptz[]
+) AS row (event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, available_at)
+ON CONFLICT (event_id) DO NOTHING
+"""
+_CLAIM = """
+WITH due AS (
+    SELECT outbox_id FROM outbox
+    WHERE published_at IS NULL AND failed_at IS NULL AND available_at <= clock_timestamp()
+    ORDER BY available_at, outbox_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE outbox SET
+    available_at = clock_timestamp() + %(lease_s)s * interval '1 second', attempts = least(attempts + 1, 32000)
+FROM due WHERE outbox.outbox_id = due.outbox_id
+RETURNING outbox.outbox_id, event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, attempts,
+          created_at
+"""
+_PUBLISHED = """
+UPDATE outbox SET published_at = clock_timestamp(), bus_event_id = sent.receipt
+FROM unnest(%(ids)s::bigint[], %(receipts)s::text[]) AS sent (outbox_id, receipt)
+WHERE outbox.outbox_id = sent.outbox_id AND published_at IS NULL
+"""
+_POSTPONE = """
+UPDATE outbox SET available_at = clock_timestamp() + late.delay_s * interval '1 second'
+FROM unnest(%(ids)s::bigint[], %(delays_s)s::float8[]) AS late (outbox_id, delay_s)
+WHERE outbox.outbox_id = late.outbox_id AND published_at IS NULL
+"""
+_FAILED = "UPDATE outbox SET failed_at = clock_timestamp() WHERE outbox_id = ANY(%(ids)s) AND published_at IS NULL"
+_BACKLOG = """
+SELECT count(*) AS pending,
+       coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_age_s
+FROM outbox WHERE published_at IS NULL AND failed_at IS NULL AND available_at <= clock_timestamp()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """Something to say: to whom, about what, and not before when."""
+
+    event_id: UUID
+    aggregate_id: UUID
+    aggregate_seq: int
+    destination: str
+    detail_type: str
+    payload: Mapping[str, Any]
+    available_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """A claimed row. `attempts` counts this claim; `created_at` is when its change was made."""
+
+    outbox_id: int
+    event_id: UUID
+    aggregate_id: UUID
+    aggregate_seq: int
+    destination: str
+    detail_type: str
+    payload: Mapping[str, Any]
+    attempts: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is due and not yet sent; the age is the oldest one's, in seconds."""
+
+    pending: int
+    oldest_age_s: float
+
+
+def append(tx: Tx, rows: Sequence[NewRow], at: datetime) -> None:
+    """Write rows with the change they tell of; a row whose id is there already says the same and is skipped."""
+    tx.send(
+        _APPEND,
+        {
+            "at": at,
+            "event_ids": [row.event_id for row in rows],
+            "aggregate_ids": [row.aggregate_id for row in rows],
+            "aggregate_seqs": [row.aggregate_seq for row in rows],
+            "destinations": [row.destination for row in rows],
+            "detail_types": [row.detail_type for row in rows],
+            "payloads": [Jsonb(dict(row.payload)) for row in rows],
+            "available_ats": [row.available_at for row in rows],
+        },
+    )
+
+
+def claim_batch(pool: Pool, *, limit: int, lease_s: float) -> list[DueRow]:
+    """Lease due rows to this relay and commit; a row that is not marked comes back when its lease ends.
+
+    Several relays may claim at once. Rows come in the order of their versions, as far as they are due together.
+
+    Raises:
+        Transient: the database could not answer now.
+    """
+    with transaction(pool) as tx:
+        rows = tx.ask(_CLAIM, {"limit": limit, "lease_s": lease_s}).value()
+    return sorted((DueRow(**row) for row in rows), key=lambda row: row.outbox_id)
+
+
+def mark_published(pool: Pool, receipts: Mapping[int, str]) -> None:
+    """Mark exactly these rows as sent, each with the id that its receiver gave it."""
+    if receipts:
+        with reading(pool) as connection:
+            connection.execute(_PUBLISHED, {"ids": list(receipts), "receipts": list(receipts.values())})
+
+
+def postpone(pool: Pool, delays_s: Mapping[int, float]) -> None:
+    """Let rows that could not be sent come again after their delay, in seconds."""
+    if delays_s:
+        with reading(pool) as connection:
+            connection.execute(_POSTPONE, {"ids": list(delays_s), "delays_s": list(delays_s.values())})
+
+
+def mark_failed(pool: Pool, outbox_ids: Sequence[int]) -> None:
+    """Mark rows that their receiver will never take; they stay, for a person to look at."""
+    if outbox_ids:
+        with reading(pool) as connection:
+            connection.execute(_FAILED, {"ids": list(outbox_ids)})
+
+
+def backlog(pool: Pool) -> Backlog:
+    """Return how much is due and how old the oldest of it is."""
+    with reading(pool) as connection:
+        row = connection.execute(_BACKLOG).fetchone()
+    return Backlog(**row) if row else Backlog(0, 0.0)

@@ -1,0 +1,126 @@
+"""Read-only questions: one payment, the ones that wait, a payment's timeline, the state of the fleet's tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+from contracts.payment import Payment
+from store.db import Pool, reading
+from store.payments import SELECT, from_row
+
+_ONE = SELECT + "WHERE payment_id = %(payment_id)s"
+_LINES = """
+SELECT line_item_id, line_no, description, quantity, unit_price_cents, total_cents
+FROM payment_line_items WHERE payment_id = %(payment_id)s ORDER BY line_no
+"""
+_PENDING = (
+    SELECT
+    + """
+WHERE status = 'pending_approval' ORDER BY created_at, payment_id LIMIT %(limit)s OFFSET %(offset)s
+"""
+)
+_TIMELINE: LiteralString = """
+SELECT log."timestamp" AS at, 'change' AS what, log.action AS name, log.actor_type || ' ' || log.actor_id AS who,
+       log.new_status AS status, log.seq AS version, log.data AS data
+FROM payment_audit_log AS log WHERE log.payment_id = %(payment_id)s
+UNION ALL
+SELECT inbox.received_at, 'refusal', inbox.consumer, inbox.message_key, NULL, NULL,
+       jsonb_build_object('code', inbox.outcome_code)
+FROM message_inbox AS inbox WHERE inbox.payment_id = %(payment_id)s AND inbox.outcome = 'refused'
+UNION ALL
+SELECT outbox.created_at, 'sent', outbox.detail_type, outbox.destination, NULL, nullif(outbox.aggregate_seq, 0),
+       jsonb_build_object('eventId', outbox.event_id, 'publishedAt', outbox.published_at)
+FROM outbox WHERE outbox.aggregate_id = %(payment_id)s
+ORDER BY at, version NULLS LAST, what
+"""
+_ATTEMPTS_UNKNOWN = """
+SELECT count(*) AS unknown,
+       coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_age_s
+FROM payout_attempts WHERE state = 'unknown'
+"""
+_REVISION = "SELECT to_regclass('alembic_version') IS NOT NULL AS migrated"
+_REVISION_NUMBER = "SELECT version_num FROM alembic_version"
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """A line item as it is stored."""
+
+    line_item_id: UUID
+    line_no: int
+    description: str
+    quantity: int
+    unit_price_cents: int
+    total_cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentView:
+    """A payment with its lines."""
+
+    payment: Payment
+    lines: Sequence[LineView]
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """Something that happened to a payment: a change, a refused command, or a message sent about it."""
+
+    at: datetime
+    what: str
+    name: str
+    who: str
+    status: str | None
+    version: int | None
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownAttempts:
+    """Payout attempts of which nobody can say whether the money moved; the age is the oldest one's, in seconds."""
+
+    unknown: int
+    oldest_age_s: float
+
+
+def payment(pool: Pool, payment_id: UUID) -> PaymentView | None:
+    """Return one payment with its lines, or None."""
+    with reading(pool) as connection:
+        row = connection.execute(_ONE, {"payment_id": payment_id}).fetchone()
+        if row is None:
+            return None
+        lines = connection.execute(_LINES, {"payment_id": payment_id}).fetchall()
+    return PaymentView(from_row(row), [LineView(**line) for line in lines])
+
+
+def pending(pool: Pool, *, limit: int, offset: int) -> list[Payment]:
+    """Return payments that wait for approval, the oldest first."""
+    with reading(pool) as connection:
+        rows = connection.execute(_PENDING, {"limit": limit, "offset": offset}).fetchall()
+    return [from_row(row) for row in rows]
+
+
+def timeline(pool: Pool, payment_id: UUID) -> list[TimelineEntry]:
+    """Return what happened to a payment, in order of time."""
+    with reading(pool) as connection:
+        rows = connection.execute(_TIMELINE, {"payment_id": payment_id}).fetchall()
+    return [TimelineEntry(**row) for row in rows]
+
+
+def unknown_attempts(pool: Pool) -> UnknownAttempts:
+    """Return how many payout attempts have an unknown outcome."""
+    with reading(pool) as connection:
+        row = connection.execute(_ATTEMPTS_UNKNOWN).fetchone()
+    return UnknownAttempts(**row) if row else UnknownAttempts(0, 0.0)
+
+
+def revision(pool: Pool) -> str | None:
+    """Return the database's schema revision, or None where it was never migrated."""
+    with reading(pool) as connection:
+        migrated = connection.execute(_REVISION).fetchone()
+        if migrated is None or not migrated["migrated"]:
+            return None
+        row = connection.execute(_REVISION_NUMBER).fetchone()
+    return str(row["version_num"]) if row else None

@@ -1,0 +1,391 @@
+"""The command line: `payments ROLE` runs one role, `payments local` and `payments demo` run everything here.
+
+Standard output carries data, standard error talk. Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+"""
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.table import Table
+
+from contracts.ids import as_uuid
+from contracts.payment import Role
+from store import reads
+from store.db import StoreFault, Transient
+from workers import main as roles
+from workers import sending, settings, status
+from workers.health import NotReadyError
+from workers.local import demo as demonstration
+from workers.local.fleet import Fleet, FleetOptions, environment, fleet, with_status
+from workers.local.processes import LocalStackError
+from workers.local.stack import Running, StackOptions, infrastructure
+from workers.sending import NotTakenError, Sender
+from workers.settings import FAST_PROFILE, SettingsError
+
+PROJECT = Path(__file__).parents[1]
+DATA_DIR = PROJECT / ".local" / "data"
+
+app = typer.Typer(
+    help="Roadcall Payments: pays roadside vendors once, with approval and a full audit.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a rich traceback shows local variables: message bodies among them
+)
+send_app = typer.Typer(help="Post one message and print its id.", no_args_is_help=True)
+app.add_typer(send_app, name="send")
+_talk = Console(stderr=True, highlight=False)
+_out = Console(highlight=False)
+
+
+class Stopped(BaseException):
+    """A signal asks the process to stop; not an Exception, so that nothing takes it for a failure."""
+
+
+# -- one role
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker: receive, process, settle. Settings come from the environment."""
+    raise typer.Exit(roles.run_worker(settings.load()))
+
+
+@app.command()
+def relay() -> None:
+    """Run a relay: send what the outbox holds."""
+    raise typer.Exit(roles.run_relay(settings.load()))
+
+
+@app.command("status")
+def status_role() -> None:
+    """Run the read-only HTTP endpoint."""
+    raise typer.Exit(roles.run_status(settings.load()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this release's schema."""
+    before, after = roles.run_migrate(settings.load())
+    _talk.print(f"schema: {before or 'empty'} -> {after}")
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """Print every setting with its default."""
+    for name, default in settings.reference():
+        _out.print(f"{name}={default}", soft_wrap=True)
+
+
+# -- everything on this machine
+
+DataDir = Annotated[Path, typer.Option(help="Folder for data, state and logs.")]
+Workers = Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")]
+Threads = Annotated[int, typer.Option(min=1, max=64, help="Threads per worker.")]
+Port = Annotated[int, typer.Option(min=1, max=65_535, help="Port of the status endpoint; another if it is taken.")]
+Fsync = Annotated[bool, typer.Option(help="Whether a commit waits for the disk.")]
+AwsEndpoint = Annotated[str | None, typer.Option(help="Use this running LocalStack or the like.")]
+
+
+@app.command()
+def local(
+    *,
+    data_dir: DataDir = DATA_DIR,
+    workers: Workers = 1,
+    threads: Threads = 8,
+    port: Port = 8080,
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON first.")] = False,
+    infra_only: Annotated[bool, typer.Option("--infra-only", help="No fleet; print its environment.")] = False,
+    aws_endpoint_url: AwsEndpoint = None,
+    fsync: Fsync = True,
+) -> None:
+    """Run Postgres, a local AWS and the fleet until Ctrl-C."""
+    with _stoppable(), _stack(data_dir, aws_endpoint_url, fsync=fsync) as running:
+        if infra_only:
+            _announce(running, json=json, exports=True)
+            _keep_running(running.check)
+        with fleet(running, _fleet_options(data_dir, workers, threads, port)) as members:
+            _announce(with_status(running, members), json=json, exports=False)
+            _keep_running(lambda: _check(running, members))
+
+
+@app.command()
+def demo(
+    *,
+    incidents: Annotated[int, typer.Option(min=1, max=100_000, help="How many jobs are finished.")] = 25,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep running after the summary, until Ctrl-C.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    workers: Workers = 1,
+    threads: Threads = 8,
+    port: Port = 8080,
+    aws_endpoint_url: AwsEndpoint = None,
+    fsync: Fsync = True,
+) -> None:
+    """Start everything, finish some jobs, approve their payments, and show what became of them."""
+    done = False
+    with (
+        _stoppable(),
+        _stack(data_dir, aws_endpoint_url, fsync=fsync) as running,
+        fleet(running, _fleet_options(data_dir, workers, threads, port)) as members,
+    ):
+        done = demonstration.run(running, incidents, _out)
+        if serve:
+            _announce(with_status(running, members), json=False, exports=False)
+            _keep_running(lambda: _check(running, members))
+    if not done:
+        _talk.print(f"Not every payment was completed; the logs are in {data_dir / 'logs'}.")
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _stack(data_dir: Path, aws_endpoint_url: str | None, *, fsync: bool) -> Generator[Running]:
+    postgres_bin = settings.load().postgres_bin
+    options = StackOptions(
+        data_dir=data_dir,
+        fsync=fsync,
+        aws_endpoint_url=aws_endpoint_url,
+        postgres_bin=Path(postgres_bin) if postgres_bin else None,
+        say=_say,
+    )
+    with infrastructure(options) as running:
+        before, after = roles.run_migrate(settings.load(running.environment()))
+        _say(f"Schema {after}." if before == after else f"Schema {before or 'empty'} -> {after}.")
+        exports = data_dir / "environment"
+        exports.write_text(_exports(running))
+        exports.chmod(0o600)  # it holds the database's password
+        yield running
+
+
+def _fleet_options(data_dir: Path, workers: int, threads: int, port: int) -> FleetOptions:
+    _say(f"Fast profile: {', '.join(f'{name}={value}' for name, value in FAST_PROFILE.items())}")
+    return FleetOptions(logs=data_dir / "logs", say=_say, workers=workers, threads=threads, port=port)
+
+
+def _announce(running: Running, *, json: bool, exports: bool) -> None:
+    if json:
+        sys.stdout.write(f"{running.as_json()}\n")
+        sys.stdout.flush()
+    elif exports:
+        sys.stdout.write(_exports(running))
+        sys.stdout.flush()
+    else:
+        _out.print(_where(running))
+    _say("Running. Ctrl-C stops everything.")
+
+
+def _where(running: Running) -> Table:
+    table = Table(title="What runs where", show_header=False, title_justify="left")
+    table.add_row("status", running.status_url)
+    table.add_row("database", running.database_url.partition("@")[2])
+    table.add_row("AWS endpoint", running.aws_endpoint_url)
+    table.add_row("event bus", running.event_bus)
+    for name, url in running.queues.items():
+        table.add_row(f"queue {name}", url)
+    return table
+
+
+def _exports(running: Running) -> str:
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment(running).items())
+
+
+def _check(running: Running, members: Fleet) -> None:
+    running.check()
+    members.check()
+
+
+def _keep_running(check: Callable[[], None]) -> None:
+    try:
+        while True:
+            check()
+            time.sleep(0.5)
+    except Stopped:
+        _say("Stopping.")
+        raise typer.Exit(0) from None
+
+
+@contextmanager
+def _stoppable() -> Generator[None]:
+    """Turn SIGINT and SIGTERM into Stopped, so that everything that was started is stopped on the way out."""
+
+    def stop(_number: int, _frame: Any) -> None:
+        raise Stopped
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except Stopped:
+        _say("Stopped before it was done.")
+        raise typer.Exit(130) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    _talk.print(line, soft_wrap=True, markup=False)
+
+
+# -- one message
+
+PaymentId = Annotated[str, typer.Argument(help="The payment.")]
+ActorId = Annotated[UUID | None, typer.Option("--actor", help="Who acts; a fresh id if absent.")]
+ActorRole = Annotated[Role, typer.Option("--role", help="In which role.")]
+Company = Annotated[UUID | None, typer.Option(help="The actor's company; dispatchers act for theirs only.")]
+Reason = Annotated[str, typer.Option(help="Why, for people.")]
+ReasonCode = Annotated[str | None, typer.Option(help="Why, for machines.")]
+
+
+@send_app.command("work-completed")
+def send_work_completed(
+    *,
+    incident: Annotated[UUID | None, typer.Option(help="The incident; a fresh id if absent.")] = None,
+    vendor: Annotated[UUID | None, typer.Option(help="The vendor; a fresh id if absent.")] = None,
+    company: Annotated[UUID | None, typer.Option(help="The company whose dispatchers may decide.")] = None,
+    amount_cents: Annotated[int, typer.Option(help="The price, in minor units.")] = 15_000,
+    currency: Annotated[str, typer.Option(help="ISO 4217.")] = "USD",
+    description: Annotated[str, typer.Option(help="The line item's text.")] = "Tire Replacement - Base Service",
+) -> None:
+    """Announce a finished job on the bus."""
+    found = settings.load()
+    found.require("event_bus_name")
+    line = {"description": description, "quantity": 1, "unitPriceCents": amount_cents}
+    detail = sending.work_completed(
+        incident_id=incident or uuid4(),
+        vendor_id=vendor or uuid4(),
+        priced={"lineItems": [line], "currency": currency},
+        more={"companyId": str(company)} if company else None,
+    )
+    sending.put_work(roles.events_client(), found.event_bus_name or "", [detail])
+    _talk.print(f"incident {detail['incidentId']}, vendor {detail['vendorId']}")
+    _out.print(detail["eventId"])
+
+
+@send_app.command("approve")
+def send_approve(
+    payment_id: PaymentId,
+    *,
+    actor: ActorId = None,
+    role: ActorRole = Role.ADMIN,
+    company: Company = None,
+    amount_cents: Annotated[int | None, typer.Option(help="The amount that was looked at.")] = None,
+    currency: Annotated[str | None, typer.Option(help="The currency that was looked at.")] = None,
+    notes: Annotated[str | None, typer.Option(help="A note for the audit log.")] = None,
+) -> None:
+    """Approve a payment."""
+    fields = {"amountCents": amount_cents, "currency": currency, "notes": notes}
+    _post("ApprovePayment", payment_id, Sender(actor or uuid4(), role, company), fields)
+
+
+@send_app.command("reject")
+def send_reject(
+    payment_id: PaymentId,
+    *,
+    reason: Reason,
+    reason_code: ReasonCode = None,
+    actor: ActorId = None,
+    role: ActorRole = Role.ADMIN,
+    company: Company = None,
+) -> None:
+    """Turn a payment down."""
+    fields = {"reason": reason, "reasonCode": reason_code}
+    _post("RejectPayment", payment_id, Sender(actor or uuid4(), role, company), fields)
+
+
+@send_app.command("cancel")
+def send_cancel(
+    payment_id: PaymentId,
+    *,
+    reason: Reason,
+    reason_code: ReasonCode = None,
+    actor: ActorId = None,
+    role: ActorRole = Role.ADMIN,
+    company: Company = None,
+) -> None:
+    """Call a payment off."""
+    fields = {"reason": reason, "reasonCode": reason_code}
+    _post("CancelPayment", payment_id, Sender(actor or uuid4(), role, company), fields)
+
+
+@send_app.command("process")
+def send_process(
+    payment_id: PaymentId, *, actor: ActorId = None, role: ActorRole = Role.ADMIN, company: Company = None
+) -> None:
+    """Release an approved payment to be paid out."""
+    _post("ProcessPayment", payment_id, Sender(actor or uuid4(), role, company), {})
+
+
+def _post(kind: str, payment_id: str, sender: Sender, fields: dict[str, Any]) -> None:
+    found = settings.load()
+    found.require("command_queue_url")
+    message = sending.command(kind, payment_id, sender, fields)
+    sending.post(roles.sqs_client(found, connections=1), found.command_queue_url or "", message)
+    _out.print(message["commandId"])
+
+
+@app.command()
+def show(payment_id: PaymentId, *, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print a payment with its lines and its timeline."""
+    wanted = as_uuid(payment_id)
+    if wanted is None:
+        raise typer.BadParameter("not a UUID", param_hint="PAYMENT_ID")
+    with roles.opened_pool(settings.load(), "show", size_max=1) as pool:
+        found = reads.payment(pool, wanted)
+        timeline = reads.timeline(pool, wanted) if found else []
+    if found is None:
+        _talk.print(f"There is no payment {wanted}.")
+        raise typer.Exit(1)
+    view = status.detail_json(found, timeline)
+    if json:
+        _out.print_json(data=view)
+    else:
+        _print_payment(view)
+
+
+def _print_payment(view: dict[str, Any]) -> None:
+    payment = Table(title=f"Payment {view['payment']['paymentId']}", show_header=False, title_justify="left")
+    for name, value in view["payment"].items():
+        if value is not None and name != "paymentId":
+            payment.add_row(name, str(value))
+    _out.print(payment)
+    lines = Table("line", "description", "quantity", "unit price", "total", title="Line items", title_justify="left")
+    for line in view["lineItems"]:
+        names = ("lineNo", "description", "quantity", "unitPriceCents", "totalCents")
+        lines.add_row(*(str(line[name]) for name in names))
+    _out.print(lines)
+    timeline = Table("at", "version", "what", "name", "who", "more", title="Timeline", title_justify="left")
+    for entry in view["timeline"]:
+        more = ", ".join(f"{name}={value}" for name, value in entry["data"].items())
+        version = str(entry["version"] or "")
+        timeline.add_row(entry["at"], version, entry["what"], entry["name"], entry["who"], more)
+    _out.print(timeline)
+
+
+def main() -> None:
+    """Run the command line and turn expected trouble into one clear line and an exit code."""
+    try:
+        app()
+    except SettingsError as error:
+        _fail(f"Settings: {error}", 2)
+    except (LocalStackError, NotReadyError, NotTakenError) as error:
+        _fail(str(error), 1)
+    except (Transient, StoreFault) as error:
+        _fail(f"The database did not answer as it should: {error}", 1)
+    except (BotoCoreError, ClientError) as error:
+        _fail(f"AWS did not answer as it should: {error}", 1)
+
+
+def _fail(text: str, code: int) -> None:
+    _talk.print(text, style="red", markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

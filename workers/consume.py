@@ -1,0 +1,206 @@
+"""From a delivery to its settlement: parse, process, and say what shall become of it. One wide log event each.
+
+The only broad `except` around a message stands here: this is where its fate is decided.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import structlog
+from dramatiq.middleware import CurrentMessage
+
+from contracts.envelope import Malformed
+from contracts.inbound import Cause, ExecutePayout, Parsed, parse
+from contracts.outcome import Outcome
+from contracts.provider import Answer, PayoutProvider, TryLater
+from handlers.apply import Result
+from handlers.decision import NotYet, Rules
+from handlers.process import process
+from store import failures
+from store.db import Pool, StoreFault, Transient
+from store.failures import Failure
+from workers import clock, payouts
+from workers.broker import Delivery, Settlement
+from workers.telemetry import NO_KIND, Logger, Metrics, logger
+
+_SETTLEMENTS = {
+    Outcome.APPLIED: Settlement.DELETE,
+    Outcome.IGNORED: Settlement.DELETE,
+    Outcome.REFUSED: Settlement.DELETE,
+    Outcome.DUPLICATE: Settlement.DELETE,
+    Outcome.RETRY: Settlement.RETRY,
+    Outcome.INVALID: Settlement.DEAD_LETTER,
+    Outcome.FAULT: Settlement.RETRY,
+}
+
+
+class ProviderBusy(Exception):
+    """The provider did not take the order; nothing was moved, the message comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How the handling of one delivery ended; `reason` is a code, never a text from outside."""
+
+    outcome: Outcome
+    reason: str | None = None
+    result: Result | None = None
+    cause: Cause | None = None
+    kind: str | None = None
+
+
+class MessageHandler:
+    """Handles deliveries; shared by all threads of a worker."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        provider: PayoutProvider,
+        rules: Rules,
+        sources: frozenset[str],
+        metrics: Metrics,
+        *,
+        committed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Keep what every message needs.
+
+        Args:
+            pool: the database.
+            provider: where payouts go.
+            rules: the settings that decisions depend on.
+            sources: the EventBridge sources whose events are believed.
+            metrics: the process's metrics.
+            committed: called after a commit that left something in the outbox.
+        """
+        self._pool = pool
+        self._provider = provider
+        self._rules = rules
+        self._sources = sources
+        self._metrics = metrics
+        self._committed = committed
+        self._log: Logger = logger(__name__)
+
+    def __call__(self) -> None:
+        """Handle the delivery that Dramatiq's current thread holds: the body of every actor."""
+        delivery: object = CurrentMessage.get_current_message()
+        if isinstance(delivery, Delivery) and not delivery.lease_lost:
+            self.handle(delivery)
+
+    def handle(self, delivery: Delivery) -> Outcome:
+        """Give a delivery its outcome, settle it accordingly, count it and log it."""
+        started = clock.monotonic()
+        with structlog.contextvars.bound_contextvars(
+            queue=delivery.source.queue, message_id=delivery.arrival.sqs_message_id
+        ):
+            end = self._end(delivery)
+            delivery.settle_as(_SETTLEMENTS[end.outcome], end.reason or "")
+            if end.result and end.result.published:
+                self._committed()
+            self._observe(delivery, end, clock.monotonic() - started)
+        return end.outcome
+
+    def _end(self, delivery: Delivery) -> _End:
+        cause: Cause | None = None
+        try:
+            parsed = parse(delivery.body, delivery.arrival, sources=self._sources)
+            cause = parsed.cause
+            result = self._processed(parsed)
+        except Malformed as flaw:
+            return self._invalid(delivery, flaw)
+        except NotYet:
+            return _End(Outcome.RETRY, "not_yet", cause=cause)
+        except ProviderBusy:
+            return _End(Outcome.RETRY, "provider_busy", cause=cause)
+        except Transient as trouble:
+            return _End(Outcome.RETRY, f"transient_{trouble.reason}", cause=cause)
+        except Exception as error:  # noqa: BLE001 - a bug must not cost the message: it comes back, and is seen
+            return self._fault(delivery, error, cause)
+        return _End(result.outcome, result.code, result, cause)
+
+    def _processed(self, parsed: Parsed) -> Result:
+        answer: Answer | None = None
+        if isinstance(parsed.message, ExecutePayout):
+            answer = payouts.ask(self._pool, self._provider, parsed.message)
+            if isinstance(answer, TryLater):
+                raise ProviderBusy
+        return process(self._pool, parsed, self._rules, answer)
+
+    def _invalid(self, delivery: Delivery, flaw: Malformed) -> _End:
+        """Record a malformed message; without its row it stays in the queue, so that none is lost from sight."""
+        try:
+            self._record(delivery, Outcome.INVALID, flaw.flaw, flaw.detail, flaw.kind, None)
+        except Transient as trouble:
+            return _End(Outcome.RETRY, f"transient_{trouble.reason}", kind=flaw.kind)
+        return _End(Outcome.INVALID, flaw.flaw, kind=flaw.kind)
+
+    def _fault(self, delivery: Delivery, error: Exception, cause: Cause | None) -> _End:
+        # Class and place only: an exception's text may quote the message.
+        self._log.error("fault", error=type(error).__name__, where=_where(error))
+        kind = cause.kind if cause else None
+        try:
+            detail = f"{error} at {_where(error)}" if isinstance(error, StoreFault) else _where(error)
+            self._record(delivery, Outcome.FAULT, type(error).__name__, detail, kind, cause)
+        except Exception as second:  # noqa: BLE001 - the message is kept by its queue whether it is recorded or not
+            self._log.warning("failure not recorded", error=type(second).__name__)
+        return _End(Outcome.FAULT, type(error).__name__, cause=cause)
+
+    def _record(
+        self, delivery: Delivery, outcome: Outcome, reason: str, detail: str, kind: str | None, cause: Cause | None
+    ) -> None:
+        body = delivery.body.encode(errors="surrogatepass")
+        failures.record(
+            self._pool,
+            Failure(
+                queue=delivery.source.queue,
+                sqs_message_id=delivery.arrival.sqs_message_id,
+                kind=kind,
+                message_key=cause.message_key if cause else f"sqs:{delivery.arrival.sqs_message_id}",
+                outcome=outcome,
+                reason=reason,
+                detail=detail,
+                body_bytes=len(body),
+                body_digest=sha256(body).digest(),
+                first_sent_at=delivery.arrival.sent_at,
+            ),
+        )
+
+    def _observe(self, delivery: Delivery, end: _End, seconds: float) -> None:
+        kind = end.cause.kind if end.cause else end.kind or NO_KIND
+        critical_s = max(0.0, (clock.now() - delivery.arrival.sent_at).total_seconds())
+        labels = (delivery.source.queue, kind, end.outcome)
+        self._metrics.processed.labels(*labels).inc()
+        self._metrics.critical_time.labels(*labels).observe(critical_s)
+        self._metrics.processing.labels(delivery.source.queue, kind).observe(seconds)
+        level = "info" if _SETTLEMENTS[end.outcome] is Settlement.DELETE else "warning"
+        getattr(self._log, level)("message", **_wide(delivery, end, kind, seconds, critical_s))
+
+
+def _wide(delivery: Delivery, end: _End, kind: str, seconds: float, critical_s: float) -> dict[str, Any]:
+    """Return the one log event of a message: what it was, how it ended, how long it took; never its body."""
+    result = end.result
+    fields = {
+        "message_type": kind,
+        "message_key": end.cause.message_key if end.cause else None,
+        "receive_count": delivery.arrival.receive_count,
+        "outcome": end.outcome,
+        "reason": end.reason,
+        "payment_id": str(result.payment_id) if result and result.payment_id else None,
+        "status": result.status if result else None,
+        "payment_version": result.version if result else None,
+        "duration_ms": round(seconds * 1000, 1),
+        "critical_ms": round(critical_s * 1000),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _where(error: BaseException) -> str:
+    """Return the innermost file and line of our own that an exception came through."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if any(f"/{room}/" in code.co_filename for room in ("contracts", "store", "handlers", "workers")):
+            place = f"{code.co_filename.rsplit('/', 2)[-2]}/{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

@@ -1,0 +1,168 @@
+"""What every role serves over HTTP: `/health`, `/ready` and `/metrics`, read-only, and nothing else of its own.
+
+`/health` looks at this process alone: a database that is away must not restart the fleet. `/ready` says whether the
+process could do its work now.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from store import db, migrate, reads
+from store.db import Pool, StoreFault, Transient
+from workers import clock
+
+#: How long an answer of the database is believed, so that probes cannot load it.
+READY_TTL_S = 5.0
+#: How long a server may take to start or to stop.
+SERVER_TURN_S = 5.0
+
+Check = Callable[[], Mapping[str, Any]]
+
+
+class NotReadyError(Exception):
+    """The process cannot do its work now; the text is a code for the answer."""
+
+
+def problem(status: int, title: str, detail: str = "") -> JSONResponse:
+    """Return an error as problem JSON (RFC 9457)."""
+    body = {"type": "about:blank", "title": title, "status": status}
+    if detail:
+        body["detail"] = detail
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+
+def application(registry: CollectorRegistry, alive: Check, ready: Check, more: Sequence[Route] = ()) -> Starlette:
+    """Return the role's HTTP application.
+
+    Args:
+        registry: the process's metrics.
+        alive: returns what `/health` says; raises NotReadyError when the process is broken.
+        ready: returns what `/ready` says; raises NotReadyError when it could not work now.
+        more: further read-only routes.
+    """
+    routes = [
+        Route("/health", _checked(alive), methods=["GET"]),
+        Route("/ready", _checked(ready), methods=["GET"]),
+        Route("/metrics", _metrics(registry), methods=["GET"]),
+        *more,
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _http_problem, Exception: _fault})
+
+
+def _checked(check: Check) -> Callable[[Request], Response]:
+    def answer(_request: Request) -> Response:
+        try:
+            return JSONResponse({"status": "ok", **check()})
+        except NotReadyError as trouble:
+            return JSONResponse({"status": "unavailable", "reason": str(trouble)}, status_code=503)
+
+    return answer
+
+
+def _metrics(registry: CollectorRegistry) -> Callable[[Request], Response]:
+    def answer(_request: Request) -> Response:
+        text = generate_latest(registry)  # type: ignore[no-untyped-call]
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    return answer
+
+
+def _http_problem(_request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return problem(error.status_code, error.detail)
+    return problem(500, "Internal Server Error")
+
+
+def _fault(_request: Request, error: Exception) -> Response:
+    if isinstance(error, Transient):
+        return problem(503, "Service Unavailable", "The database does not answer. Try again.")
+    return problem(500, "Internal Server Error")
+
+
+class DatabaseReadiness:
+    """Whether the database answers and has this release's schema; asked at most every few seconds."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._head = migrate.head()
+        self._lock = threading.Lock()
+        self._asked_at = float("-inf")
+        self._found: Mapping[str, Any] | NotReadyError = NotReadyError("not asked yet")
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Return what is known of the database.
+
+        Raises:
+            NotReadyError: it does not answer, or its schema is another release's.
+        """
+        with self._lock:
+            if clock.monotonic() - self._asked_at > READY_TTL_S:
+                self._found = self._ask()
+                self._asked_at = clock.monotonic()
+            found = self._found
+        if isinstance(found, NotReadyError):
+            raise found
+        return found
+
+    def _ask(self) -> Mapping[str, Any] | NotReadyError:
+        try:
+            db.ping(self._pool)
+            revision = reads.revision(self._pool)
+            if revision is None or revision < self._head:
+                return NotReadyError("schema_behind: run `payments migrate`")
+            unknown = reads.unknown_attempts(self._pool)
+        except Transient as trouble:
+            return NotReadyError(f"database_{trouble.reason}")
+        except StoreFault:
+            return NotReadyError("database_fault")
+        return {
+            "schema": revision,
+            "unknownAttempts": unknown.unknown,
+            "unknownAttemptsOldestAgeSeconds": round(unknown.oldest_age_s, 1),
+        }
+
+
+class Server:
+    """A role's HTTP server, in a thread of its own."""
+
+    def __init__(self, app: Starlette, host: str, port: int) -> None:
+        config = uvicorn.Config(
+            app, host=host, port=port, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+
+    def start(self) -> str:
+        """Start serving and return the base URL; port 0 takes a free one.
+
+        Raises:
+            NotReadyError: the port is taken or may not be had.
+        """
+        self._thread.start()
+        deadline = clock.monotonic() + SERVER_TURN_S
+        while not self._server.started:
+            if not self._thread.is_alive() or clock.monotonic() > deadline:
+                host, port = self._server.config.host, self._server.config.port
+                raise NotReadyError(f"cannot listen on {host}:{port}; is the port taken?")
+            self._thread.join(0.01)
+        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def alive(self) -> bool:
+        """Whether the server's thread runs."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        self._thread.join(SERVER_TURN_S)

@@ -1,0 +1,272 @@
+"""The composition root: builds each role once from its settings, runs it until a signal, and takes it down again."""
+
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import dramatiq
+from botocore.config import Config
+from dramatiq.worker import Worker
+
+from contracts.envelope import Queue
+from contracts.outbound import Destination
+from store import db, migrate
+from store.db import Pool
+from workers import clock, credentials, status
+from workers.broker import BrokerOptions, SqsBroker, inbound_queue
+from workers.consume import MessageHandler
+from workers.health import DatabaseReadiness, NotReadyError, Server, application
+from workers.providers import make_provider
+from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
+from workers.settings import Settings
+from workers.telemetry import Metrics, configure_logging, logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_events.client import EventBridgeClient
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
+    from mypy_boto3_sqs.client import SQSClient
+
+#: How often Dramatiq's threads look whether they shall stop, in milliseconds.
+WORKER_WAKE_UP_MS = 200
+#: How often a role's main thread looks at its own threads.
+WATCH_EVERY_S = 1.0
+#: A poll that has not come back for this many of its own waits is stuck.
+STUCK_POLLS = 3
+#: Every AWS call ends within the handling budget of 40 s; a long poll is the one that takes its time.
+AWS_CONNECT_TIMEOUT_S = 3
+AWS_READ_TIMEOUT_S = 10
+#: A round of the relay takes seconds at most, whatever the database or the bus does: all calls have timeouts.
+RELAY_STUCK_S = 120.0
+_log = logger(__name__)
+
+
+def release() -> str:
+    """Return this release's version."""
+    return version("roadcall-payments")
+
+
+def sqs_client(settings: Settings, *, connections: int) -> "SQSClient":
+    """Return an SQS client for a whole process; clients are safe to share between threads."""
+    return boto3.client("sqs", config=_aws_config(settings.poll_wait_s + AWS_READ_TIMEOUT_S, connections))
+
+
+def events_client() -> "EventBridgeClient":
+    """Return an EventBridge client."""
+    return boto3.client("events", config=_aws_config(AWS_READ_TIMEOUT_S, 4))
+
+
+def _secrets_client() -> "SecretsManagerClient":
+    return boto3.client("secretsmanager", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
+
+
+def _aws_config(read_timeout_s: float, connections: int) -> Config:
+    return Config(
+        connect_timeout=AWS_CONNECT_TIMEOUT_S,
+        read_timeout=read_timeout_s,
+        max_pool_connections=connections,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        user_agent_extra=f"roadcall-payments/{release()}",
+    )
+
+
+@contextmanager
+def opened_pool(settings: Settings, role: str, *, size_max: int | None = None) -> Generator[Pool]:
+    """Open the role's connection pool and close it at the end."""
+    source = credentials.database(settings, _secrets_client)
+    options = settings.pool_options(role, size_max=size_max)
+    if isinstance(source, str):
+        pool = db.open_pool(source, options)
+    else:
+        pool = db.open_pool(source, options, source.login_refused)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def database_conninfo(settings: Settings) -> str:
+    """Return how to reach the database, once."""
+    source = credentials.database(settings, _secrets_client)
+    return source if isinstance(source, str) else source()
+
+
+@contextmanager
+def stop_signal() -> Iterator[threading.Event]:
+    """Turn SIGTERM and SIGINT into an event; the previous handlers return at the end."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_worker(settings: Settings) -> int:
+    """Run role worker until a signal; return the exit code, 1 when one of its threads has died."""
+    settings.require("event_queue_url", "command_queue_url", "payout_queue_url", "provider")
+    configure_logging("worker", release(), settings.environment, settings.log_level)
+    metrics = Metrics()
+    with stop_signal() as stop, opened_pool(settings, "worker") as pool:
+        broker = _broker(settings, metrics)
+        handler = MessageHandler(
+            pool, make_provider(settings, pool), settings.rules(), frozenset(settings.work_sources), metrics
+        )
+        declare_actors(broker, handler)
+        worker = Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WORKER_WAKE_UP_MS)
+        alive = worker_liveness(worker, broker, settings)
+        app = application(metrics.registry, alive, DatabaseReadiness(pool))
+        with _serving(Server(app, settings.host, settings.health_port)) as url:
+            worker.start()
+            broker.start()
+            _log.info("worker started", url=url, threads=settings.worker_threads)
+            healthy = _watch(stop, alive)
+            clean = _drain(worker, broker, settings.stop_budget_s)
+    _log.info("worker stopped", clean=clean, healthy=healthy)
+    return 0 if healthy else 1
+
+
+def declare_actors(broker: SqsBroker, handler: Callable[[], None]) -> None:
+    """Declare one actor per queue; the kind is read from the body, inside the actor's own error handling."""
+
+    def handle() -> None:
+        handler()
+
+    for queue in Queue:
+        dramatiq.actor(broker=broker, actor_name=queue, queue_name=queue)(handle)
+
+
+def worker_liveness(worker: Worker, broker: SqsBroker, settings: Settings) -> Callable[[], Mapping[str, Any]]:
+    """Return the check behind a worker's `/health`: every thread lives and every queue is being polled."""
+    patience_s = STUCK_POLLS * max(settings.poll_wait_s, 1) + AWS_READ_TIMEOUT_S
+
+    def check() -> Mapping[str, Any]:
+        threads = [*worker.workers, *worker.consumers.values()]
+        dead = [thread.name for thread in threads if not thread.is_alive()] + broker.dead_threads()
+        if dead:
+            raise NotReadyError(f"dead threads: {', '.join(dead)}")
+        if broker.held == 0:  # a worker that is full does not poll, and that is no fault
+            now = clock.monotonic()
+            stuck = [queue for queue, polled_at in broker.last_poll.items() if now - polled_at > patience_s]
+            if stuck:
+                raise NotReadyError(f"not polling: {', '.join(stuck)}")
+        return {"threads": len(worker.workers), "held": broker.held}
+
+    return check
+
+
+def _broker(settings: Settings, metrics: Metrics) -> SqsBroker:
+    client = sqs_client(settings, connections=settings.worker_threads + 2 * len(Queue) + 2)
+    urls = {
+        Queue.EVENTS: settings.event_queue_url,
+        Queue.COMMANDS: settings.command_queue_url,
+        Queue.PAYOUTS: settings.payout_queue_url,
+    }
+    queues = [inbound_queue(client, queue, url) for queue, url in urls.items() if url]
+    options = BrokerOptions(
+        room=settings.worker_threads * settings.prefetch_factor,
+        poll_wait_s=settings.poll_wait_s,
+        visibility_s=settings.visibility_s,
+        renew_every_s=settings.lease_renew_s,
+        hold_max_s=settings.hold_max_s,
+        backoff_s=settings.backoff_s,
+        backoff_jitter=settings.backoff_jitter,
+    )
+    return SqsBroker(client, queues, options, metrics)
+
+
+def _watch(stop: threading.Event, alive: Callable[[], Mapping[str, Any]]) -> bool:
+    """Wait for the stop signal; return False as soon as a thread has died, so that the process ends instead."""
+    while not stop.wait(WATCH_EVERY_S):
+        try:
+            alive()
+        except NotReadyError as trouble:
+            _log.error("unhealthy", reason=str(trouble))
+            return False
+    return True
+
+
+def _drain(worker: Worker, broker: SqsBroker, budget_s: float) -> bool:
+    """Stop polling, finish what is being handled, hand back the rest; return whether it fitted the budget."""
+    deadline = clock.monotonic() + budget_s
+    broker.stop_polling()
+    worker.stop(timeout=int(budget_s * 1000 / 2))  # Dramatiq counts it twice: for workers and for consumers
+    return broker.shut_down(max(0.5, deadline - clock.monotonic()))
+
+
+@contextmanager
+def _serving(server: Server) -> Iterator[str]:
+    url = server.start()
+    try:
+        yield url
+    finally:
+        server.stop()
+
+
+def run_relay(settings: Settings) -> int:
+    """Run role relay until a signal; return the exit code."""
+    settings.require("payout_queue_url", "approval_queue_url", "event_bus_name")
+    configure_logging("relay", release(), settings.environment, settings.log_level)
+    metrics = Metrics()
+    with stop_signal() as stop, opened_pool(settings, "relay", size_max=2) as pool:
+        relay = _relay(settings, pool, metrics)
+        app = application(metrics.registry, _relay_liveness(relay), DatabaseReadiness(pool))
+        with _serving(Server(app, settings.host, settings.health_port)) as url:
+            _log.info("relay started", url=url)
+            relay.run(stop)
+    _log.info("relay stopped")
+    return 0
+
+
+def _relay(settings: Settings, pool: Pool, metrics: Metrics) -> Relay:
+    sqs = sqs_client(settings, connections=4)
+    senders: dict[Destination, Sender] = {
+        Destination.BUS: BusSender(events_client(), settings.event_bus_name or "", settings.event_source),
+        Destination.APPROVALS: QueueSender(sqs, settings.approval_queue_url or ""),
+        Destination.PAYOUTS: QueueSender(sqs, settings.payout_queue_url or ""),
+    }
+    options = RelayOptions(
+        batch=settings.relay_batch,
+        lease_s=settings.relay_lease_s,
+        busy_s=settings.relay_busy_s,
+        idle_s=settings.relay_idle_s,
+        backoff_max_s=settings.relay_backoff_max_s,
+    )
+    return Relay(pool, senders, options, metrics)
+
+
+def _relay_liveness(relay: Relay) -> Callable[[], Mapping[str, Any]]:
+    def check() -> Mapping[str, Any]:
+        age_s = clock.monotonic() - relay.last_turn
+        if age_s > RELAY_STUCK_S:
+            raise NotReadyError("relay stuck")
+        return {"lastTurnAgeSeconds": round(age_s, 1)}
+
+    return check
+
+
+def run_status(settings: Settings) -> int:
+    """Run role status until a signal; return the exit code."""
+    configure_logging("status", release(), settings.environment, settings.log_level)
+    with stop_signal() as stop, opened_pool(settings, "status") as pool:
+        app = application(Metrics().registry, dict, DatabaseReadiness(pool), status.routes(pool))
+        server = Server(app, settings.host, settings.status_port)
+        with _serving(server) as url:
+            _log.info("status started", url=url)
+            healthy = _watch(stop, lambda: _alive(server))
+    return 0 if healthy else 1
+
+
+def _alive(server: Server) -> Mapping[str, Any]:
+    if not server.alive():
+        raise NotReadyError("dead threads: http")
+    return {}
+
+
+def run_migrate(settings: Settings) -> tuple[str | None, str]:
+    """Bring the database to this release's schema; return the revision before and after."""
+    return migrate.upgrade(database_conninfo(settings))

@@ -1,0 +1,40 @@
+"""The payment providers behind the port: for now the `sandbox`, which keeps its books in a schema of its own."""
+
+from contracts.provider import Answer, LookUp, NotFound, PayoutOrder, PayoutProvider, TryLater, Unknown
+from store import sandbox
+from store.db import Pool, Transient
+from workers.settings import Settings
+
+
+class SandboxProvider:
+    """A provider without a bank behind it: every order is accepted once, under its idempotency key."""
+
+    name = "sandbox"
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        sandbox.prepare(pool)
+
+    def look_up(self, order: PayoutOrder) -> LookUp:
+        """Return the transfer that this payment already has."""
+        try:
+            return sandbox.find_transfer(self._pool, order) or NotFound()
+        except Transient as error:
+            return TryLater(error.reason)
+
+    def submit(self, order: PayoutOrder) -> Answer:
+        """Make the transfer; a connection that breaks here leaves the outcome unknown, as with a real provider."""
+        try:
+            return sandbox.make_transfer(self._pool, order)
+        except Transient as error:
+            return Unknown(error.reason)
+
+
+def make_provider(settings: Settings, pool: Pool) -> PayoutProvider:
+    """Return the provider that the settings name; it is never guessed, since a wrong guess would not pay.
+
+    Raises:
+        SettingsError: none is named.
+    """
+    settings.require("provider")
+    return SandboxProvider(pool)

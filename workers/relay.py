@@ -1,0 +1,218 @@
+"""The relay: sends what the outbox holds to the bus, the approval queue and our own payouts queue.
+
+At least once: a crash between sending and marking sends again, under the same id. Order is best effort; receivers
+order by `paymentVersion`. Many relays may run; a claim is a lease that skips what another relay holds.
+"""
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from contracts.outbound import Destination
+from store import outbox
+from store.db import Pool, StoreFault, Transient
+from store.outbox import DueRow
+from workers import clock
+from workers.telemetry import Metrics, logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_events.client import EventBridgeClient
+    from mypy_boto3_sqs.client import SQSClient
+
+#: PutEvents and SendMessageBatch take ten entries (Amazon EventBridge and SQS quotas).
+BATCH_MAX = 10
+#: The whole request's limit, with room for what surrounds our bytes: 256 KiB was the quota of both services for
+#: years and is the smallest one still in force anywhere.
+BATCH_BYTES_MAX = 240_000
+#: The first pause of a row that could not be sent; it doubles with every attempt.
+BACKOFF_FIRST_S = 0.5
+#: Error codes that no repetition will cure.
+PERMANENT = frozenset({"MalformedDetail", "InvalidArgument", "InvalidMessageContents", "InvalidParameterValue"})
+_AWS_ERRORS = (BotoCoreError, ClientError)
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOptions:
+    """Limits of the relay; durations in seconds."""
+
+    batch: int = 100
+    lease_s: float = 60
+    busy_s: float = 0.02
+    idle_s: float = 0.25
+    backoff_max_s: float = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a batch: receipts by row, rows to send again, rows that nobody will ever take."""
+
+    receipts: Mapping[int, str]
+    late: Sequence[DueRow]
+    rejected: Sequence[DueRow]
+
+
+Sender = Callable[[Sequence[DueRow]], Sent]
+
+
+class Relay:
+    """Claims, sends, marks; `run_once` is one round and `run` the loop around it."""
+
+    def __init__(
+        self, pool: Pool, senders: Mapping[Destination, Sender], options: RelayOptions, metrics: Metrics
+    ) -> None:
+        self._pool = pool
+        self._senders = senders
+        self._options = options
+        self._metrics = metrics
+        self.last_turn = clock.monotonic()
+
+    def run_once(self) -> int:
+        """Send one batch of due rows; return how many were claimed.
+
+        Raises:
+            Transient: the database could not answer; what was sent but not marked is sent again.
+        """
+        rows = outbox.claim_batch(self._pool, limit=self._options.batch, lease_s=self._options.lease_s)
+        groups: dict[str, list[DueRow]] = defaultdict(list)
+        for row in rows:
+            groups[row.destination].append(row)
+        for destination, group in groups.items():
+            for chunk in chunks(group):
+                self._settle(destination, self._senders[Destination(destination)](chunk))
+        return len(rows)
+
+    def run(self, stop: Event) -> None:
+        """Send until told to stop, without pause while there is a backlog and ever more slowly when idle."""
+        pause_s = self._options.busy_s
+        while not stop.is_set():
+            self.last_turn = clock.monotonic()
+            try:
+                claimed = self.run_once()
+            except (Transient, StoreFault) as trouble:
+                _log.warning("relay round failed", error=type(trouble).__name__)
+                stop.wait(_jittered(1.0))
+                continue
+            if claimed >= self._options.batch:
+                continue
+            pause_s = self._options.busy_s if claimed else min(pause_s * 1.5, self._options.idle_s)
+            stop.wait(pause_s)
+
+    def _settle(self, destination: str, sent: Sent) -> None:
+        """Mark exactly the rows that were taken; the others come again, each after its own back-off."""
+        outbox.mark_published(self._pool, sent.receipts)
+        delays_s = {row.outbox_id: self._delay_s(row) for row in sent.late}
+        outbox.postpone(self._pool, delays_s)
+        outbox.mark_failed(self._pool, [row.outbox_id for row in sent.rejected])
+        for result, count in (
+            ("sent", len(sent.receipts)),
+            ("failed", len(sent.late)),
+            ("rejected", len(sent.rejected)),
+        ):
+            self._metrics.published.labels(destination, result).inc(count)
+        for row in sent.rejected:
+            _log.error("outbox row rejected", destination=destination, event_id=str(row.event_id), kind=row.detail_type)
+
+    def _delay_s(self, row: DueRow) -> float:
+        doubled = BACKOFF_FIRST_S * 2.0 ** min(row.attempts - 1, 20)
+        return _jittered(min(doubled, self._options.backoff_max_s))
+
+
+class BusSender:
+    """Puts events on the bus, each entry's answer checked."""
+
+    def __init__(self, client: "EventBridgeClient", bus: str, source: str) -> None:
+        self._client = client
+        self._bus = bus
+        self._source = source
+
+    def __call__(self, rows: Sequence[DueRow]) -> Sent:
+        """Send up to ten events in one request."""
+        try:
+            answer = self._client.put_events(Entries=[self._entry(row) for row in rows])
+        except _AWS_ERRORS as error:
+            return _nothing_sent(rows, error)
+        receipts: dict[int, str] = {}
+        failed: list[tuple[DueRow, str]] = []
+        for row, entry in zip(rows, answer["Entries"], strict=True):
+            if "EventId" in entry:
+                receipts[row.outbox_id] = entry["EventId"]
+            else:
+                failed.append((row, entry.get("ErrorCode", "unknown")))
+        return _sorted_out(receipts, failed)
+
+    def _entry(self, row: DueRow) -> Any:
+        return {
+            "EventBusName": self._bus,
+            "Source": self._source,
+            "DetailType": row.detail_type,
+            "Detail": json.dumps(row.payload, separators=(",", ":")),
+            "Resources": _resources(row.payload),
+        }
+
+
+class QueueSender:
+    """Sends messages to one queue, each entry's answer checked."""
+
+    def __init__(self, client: "SQSClient", url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def __call__(self, rows: Sequence[DueRow]) -> Sent:
+        """Send up to ten messages in one request."""
+        by_id = {str(row.outbox_id): row for row in rows}
+        entries: Any = [
+            {"Id": name, "MessageBody": json.dumps(row.payload, separators=(",", ":"))} for name, row in by_id.items()
+        ]
+        try:
+            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+        except _AWS_ERRORS as error:
+            return _nothing_sent(rows, error)
+        receipts = {int(entry["Id"]): entry["MessageId"] for entry in answer.get("Successful", [])}
+        failed = [(by_id[entry["Id"]], entry["Code"]) for entry in answer.get("Failed", [])]
+        return _sorted_out(receipts, failed)
+
+
+def chunks(rows: Sequence[DueRow]) -> Iterator[list[DueRow]]:
+    """Cut rows into requests of at most ten entries and `BATCH_BYTES_MAX` bytes, in order."""
+    chunk: list[DueRow] = []
+    size = 0
+    for row in rows:
+        row_size = len(json.dumps(row.payload)) + len(row.detail_type)
+        if chunk and (len(chunk) == BATCH_MAX or size + row_size > BATCH_BYTES_MAX):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(row)
+        size += row_size
+    if chunk:
+        yield chunk
+
+
+def _nothing_sent(rows: Sequence[DueRow], error: Exception) -> Sent:
+    _log.warning("sending failed", error=type(error).__name__, rows=len(rows))
+    return Sent({}, rows, ())
+
+
+def _sorted_out(receipts: Mapping[int, str], failed: Sequence[tuple[DueRow, str]]) -> Sent:
+    for row, code in failed:
+        _log.warning("entry failed", code=code, event_id=str(row.event_id), kind=row.detail_type)
+    return Sent(
+        receipts,
+        late=[row for row, code in failed if code not in PERMANENT],
+        rejected=[row for row, code in failed if code in PERMANENT],
+    )
+
+
+def _resources(payload: Mapping[str, Any]) -> list[str]:
+    named = (("payment", "paymentId"), ("incident", "incidentId"), ("vendor", "vendorId"))
+    return [f"{noun}/{payload[field]}" for noun, field in named if payload.get(field)]
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing

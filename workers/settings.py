@@ -1,0 +1,191 @@
+"""The settings: read once from the environment, frozen, every default and limit visible in one place.
+
+Five names are the platform's own: AURORA_SECRET_ARN, AURORA_ENDPOINT, DATABASE_NAME, APPROVAL_QUEUE_URL and
+EVENT_BUS_NAME. Ours carry the prefix PAYMENTS_; an unknown name with it is an error, since a misspelt limit that is
+silently ignored is worse than none. Durations are in seconds. AWS endpoints follow boto3's own variables.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from handlers.decision import Rules
+from store.db import PoolOptions
+
+PREFIX = "PAYMENTS_"
+
+Words = Annotated[tuple[str, ...], NoDecode]
+Durations = Annotated[tuple[float, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """The environment does not add up; the text says which variable and what to do, never a value."""
+
+
+class Settings(BaseSettings):
+    """What every role is run with; a role asks by `require` for what it cannot do without."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True)
+
+    # Where things are
+    database_url: SecretStr | None = None
+    aurora_secret_arn: str | None = Field(None, validation_alias="AURORA_SECRET_ARN")
+    aurora_endpoint: str | None = Field(None, validation_alias="AURORA_ENDPOINT")
+    database_name: str = Field("roadcall", validation_alias="DATABASE_NAME")
+    database_ca_file: str | None = None
+    event_queue_url: str | None = None
+    command_queue_url: str | None = None
+    payout_queue_url: str | None = None
+    approval_queue_url: str | None = Field(None, validation_alias="APPROVAL_QUEUE_URL")
+    event_bus_name: str | None = Field(None, validation_alias="EVENT_BUS_NAME")
+
+    # What is believed and announced
+    work_sources: Words = ("roadcall.incident", "roadcall.incident-service", "incident-svc")
+    event_source: str = "roadcall.payment"
+    allow_legacy_ids: bool = False
+    provider: Literal["sandbox"] | None = None
+
+    # The worker: threads, leases, back-off (messaging reference, "Settled settings")
+    worker_threads: int = Field(8, ge=1, le=64)
+    prefetch_factor: int = Field(2, ge=1, le=10)
+    poll_wait_s: int = Field(20, ge=0, le=20)
+    visibility_s: int = Field(60, ge=2, le=43_200)
+    lease_renew_s: float = Field(20, gt=0)
+    hold_max_s: float = Field(600, gt=0)
+    backoff_s: Durations = (5, 15, 45, 120, 300)
+    backoff_jitter: float = Field(0.2, ge=0, le=0.9)
+    stop_budget_s: float = Field(45, gt=0)
+    not_yet_s: float = Field(120, ge=0)
+    clock_skew_s: float = Field(300, ge=0)
+    submit_window_s: float = Field(82_800, gt=0, le=86_400)
+    check_after_s: Durations = (300, 3_600, 86_400)
+
+    # The database
+    pool_size_min: int = Field(2, ge=0, le=10)
+    pool_size_max: int = Field(10, ge=1, le=100)
+    pool_idle_s: float = Field(30, gt=0)
+    pool_lifetime_s: float = Field(1_800, gt=0)
+    pool_wait_s: float = Field(10, gt=0)
+    connect_timeout_s: int = Field(3, ge=1)
+    statement_timeout_s: float = Field(10, gt=0)
+    lock_timeout_s: float = Field(5, gt=0)
+    idle_in_transaction_timeout_s: float = Field(15, gt=0)
+    credentials_ttl_s: float = Field(3_600, gt=0)
+
+    # The relay
+    relay_batch: int = Field(100, ge=1, le=1_000)
+    relay_lease_s: float = Field(60, gt=0)
+    relay_busy_s: float = Field(0.02, gt=0)
+    relay_idle_s: float = Field(0.25, gt=0)
+    relay_backoff_max_s: float = Field(300, gt=0)
+
+    # Health and status endpoints, logs
+    host: str = "127.0.0.1"
+    health_port: int = Field(9_100, ge=0, le=65_535)
+    status_port: int = Field(8_080, ge=0, le=65_535)
+    environment: str = "local"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    # The local stack
+    postgres_bin: str | None = None
+
+    @field_validator("work_sources", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("backoff_s", "check_after_s", mode="before")
+    @classmethod
+    def _durations(cls, value: Any) -> Any:
+        return tuple(float(word) for word in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("backoff_s", "check_after_s", "work_sources")
+    @classmethod
+    def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value:
+            raise ValueError("needs at least one value")
+        return value
+
+    def require(self, *names: str) -> None:
+        """Check that a role has what it needs.
+
+        Raises:
+            SettingsError: something is missing; the text lists all of it.
+        """
+        missing = [_variable(name) for name in names if getattr(self, name) is None]
+        if missing:
+            raise SettingsError(f"not set: {', '.join(missing)}. `payments local --infra-only` prints a set of them.")
+
+    def rules(self) -> Rules:
+        """Return what decisions depend on."""
+        return Rules(
+            not_yet_for=timedelta(seconds=self.not_yet_s),
+            clock_skew=timedelta(seconds=self.clock_skew_s),
+            submit_window=timedelta(seconds=self.submit_window_s),
+            check_after=tuple(timedelta(seconds=delay) for delay in self.check_after_s),
+            allow_legacy_ids=self.allow_legacy_ids,
+            provider=self.provider or "none",
+        )
+
+    def pool_options(self, role: str, *, size_max: int | None = None) -> PoolOptions:
+        """Return the pool's limits for a role, at most `size_max` connections where the role needs fewer."""
+        return PoolOptions(
+            size_min=min(self.pool_size_min, size_max or self.pool_size_max),
+            size_max=min(self.pool_size_max, size_max or self.pool_size_max),
+            idle_s=self.pool_idle_s,
+            lifetime_s=self.pool_lifetime_s,
+            wait_s=self.pool_wait_s,
+            connect_s=self.connect_timeout_s,
+            statement_s=self.statement_timeout_s,
+            lock_s=self.lock_timeout_s,
+            idle_in_transaction_s=self.idle_in_transaction_timeout_s,
+            application=f"payments-{role}",
+        )
+
+
+#: Short intervals for tests and the local stack; printed wherever it is used.
+FAST_PROFILE: Mapping[str, str] = {
+    "PAYMENTS_POLL_WAIT_S": "1",
+    "PAYMENTS_BACKOFF_S": "1,1,2,4,8",
+    "PAYMENTS_STOP_BUDGET_S": "10",
+    "PAYMENTS_RELAY_IDLE_S": "0.1",
+}
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of this process.
+
+    Args:
+        environment: variables to read instead of the process's own.
+
+    Raises:
+        SettingsError: an unknown PAYMENTS_* name, or a value that breaks its rule.
+    """
+    variables = dict(os.environ if environment is None else environment)
+    known = {_variable(name) for name in Settings.model_fields}
+    unknown = sorted(name for name in variables if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting: {', '.join(unknown)}. Known names: `payments settings`.")
+    given = {name: variables[_variable(name)] for name in Settings.model_fields if variables.get(_variable(name))}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        flaws = error.errors(include_url=False, include_context=False, include_input=False)
+        text = "; ".join(f"{_variable(str(flaw['loc'][0]))}: {flaw['msg']}" for flaw in flaws)
+        raise SettingsError(text) from None
+
+
+def reference() -> list[tuple[str, str]]:
+    """Return every variable with its default, for people."""
+    fields = Settings.model_fields
+    return [(_variable(name), "" if field.default is None else str(field.default)) for name, field in fields.items()]
+
+
+def _variable(name: str) -> str:
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field else None
+    return alias if isinstance(alias, str) else f"{PREFIX}{name.upper()}"

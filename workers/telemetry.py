@@ -1,0 +1,125 @@
+"""Logs and metrics: one JSON line per message without its body, metric labels from closed sets only."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from contracts.envelope import DELIVERIES, Queue
+from contracts.outbound import Destination
+from contracts.outcome import Outcome
+
+#: The label of a message whose kind could not be read.
+NO_KIND = "none"
+#: From what is done within a poll to what has waited for hours (operations reference, §3).
+CRITICAL_TIME_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400)
+PROCESSING_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+Logger = structlog.stdlib.BoundLogger
+
+
+def configure_logging(role: str, version: str, environment: str, level: str) -> None:
+    """Send every log line of this process, libraries' too, to standard error as JSON.
+
+    Args:
+        role: the process's part in the fleet.
+        version: the release.
+        environment: where it runs, such as `production`.
+        level: the least severe level that is written.
+    """
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        _Static({"service": "roadcall-payments", "role": role, "version": version, "env": environment}),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for chatty in ("botocore", "boto3", "urllib3", "dramatiq", "uvicorn", "alembic"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+def logger(name: str) -> Logger:
+    """Return a logger that writes events with keyword data."""
+    found: Logger = structlog.get_logger(name)
+    return found
+
+
+class _Static:
+    """Adds the same fields to every line."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+
+    def __call__(self, _logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        return {**event, **self._fields}
+
+
+class Metrics:
+    """The process's metrics on a registry of its own; every label set exists from the start, at zero."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.processed = Counter(
+            "payments_messages_processed_total",
+            "Messages handled, by how they ended.",
+            ["queue", "message_type", "outcome"],
+            registry=self.registry,
+        )
+        self.critical_time = Histogram(
+            "payments_message_critical_time_seconds",
+            "From the first sending of a message to the end of its handling.",
+            ["queue", "message_type", "outcome"],
+            buckets=CRITICAL_TIME_BUCKETS,
+            registry=self.registry,
+        )
+        self.processing = Histogram(
+            "payments_message_processing_seconds",
+            "Time in the handler.",
+            ["queue", "message_type"],
+            buckets=PROCESSING_BUCKETS,
+            registry=self.registry,
+        )
+        self.leases = Counter(
+            "payments_visibility_extensions_total",
+            "Leases renewed and leases lost.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.published = Counter(
+            "payments_events_published_total",
+            "Outbox rows by what became of sending them.",
+            ["destination", "result"],
+            registry=self.registry,
+        )
+        self._from_zero()
+
+    def _from_zero(self) -> None:
+        # `increase()` is 0 for a counter that is born at 1.
+        places = {(queue, kind) for kind, found in DELIVERIES.items() for queue, _ in found}
+        for queue, kind in places | {(queue, NO_KIND) for queue in Queue}:
+            for outcome in Outcome:
+                self.processed.labels(queue, kind, outcome)
+        for result in ("extended", "lost"):
+            self.leases.labels(result)
+        for destination in Destination:
+            for result in ("sent", "failed", "rejected"):
+                self.published.labels(destination, result)
