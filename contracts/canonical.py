@@ -32,7 +32,8 @@ def digest(value: Any) -> bytes:
 
 def utc_microseconds(moment: datetime) -> str:
     """Return an aware time as RFC 3339 in UTC with six decimals, the precision Postgres stores."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime: its %Y writes the year 1 as "1" on Linux.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def integral(value: Decimal) -> int | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -215,7 +215,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _decimal(literal: str) -> Decimal:
     if len(literal) > NUMBER_CHARS_MAX:
         raise Malformed(Flaw.BAD_NUMBER, "number literal too long")
-    return Decimal(literal)
+    try:
+        return Decimal(literal)
+    except InvalidOperation:
+        raise Malformed(Flaw.BAD_NUMBER, "exponent too large") from None
 
 
 def _integer(literal: str) -> int:

@@ -4,14 +4,16 @@ Wire names are camelCase, Python names snake_case; unknown extra fields are igno
 schema says (names and JSON types); what a value must obey beyond that is a business rule, its breach refused.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -28,16 +30,34 @@ from contracts.canonical import digest
 from contracts.envelope import KEY_CHARS_MAX, Arrival, Envelope, Flaw, Malformed, Queue, open_envelope
 from contracts.payment import Actor, ActorType, Role
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
 
 def _text_only(value: object) -> object:
-    """Refuse a number where a text is due: pydantic would read 1700000000 as a time."""
+    """Refuse whatever is not a text, so that nothing is read into another type's value."""
     if not isinstance(value, str):
         raise ValueError("not a string")  # noqa: TRY004 - pydantic turns a ValueError into its own error
     return value
 
 
+def _iso_8601(value: object) -> object:
+    """Refuse whatever is not written as a date: pydantic would read "1700000000" as a time too."""
+    if not isinstance(value, str) or not _DATE.match(value):
+        raise ValueError("not an ISO 8601 time")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Refuse a time at the edge of the calendar that has no counterpart in UTC."""
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("not a time in UTC") from None
+    return value
+
+
 WireAmount = StrictInt | Annotated[Decimal, Strict()]
-WireTime = Annotated[AwareDatetime, BeforeValidator(_text_only)]
+WireTime = Annotated[AwareDatetime, BeforeValidator(_iso_8601), AfterValidator(_in_utc)]
 WireUuid = Annotated[UUID, BeforeValidator(_text_only)]
 WireKey = Annotated[StrictStr, StringConstraints(min_length=1, max_length=KEY_CHARS_MAX)]
 

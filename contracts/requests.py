@@ -68,8 +68,11 @@ def from_command(message: CreatePayment) -> PaymentRequest | Rejected:
 
 
 def _from_work(message: WorkCompleted, *, allow_legacy_ids: bool) -> PaymentRequest:
-    driver_id = _id(message.driver_id, "driverId", legacy=allow_legacy_ids)
     payer_type = _payer_type(message.payer_type or PayerType.BACK_OFFICE)
+    incident_id = _required_id(message.incident_id, "incidentId", legacy=allow_legacy_ids)
+    vendor_id = _required_id(message.vendor_id, "vendorId", legacy=allow_legacy_ids)
+    company_id = _id(message.company_id, "companyId", legacy=allow_legacy_ids)
+    driver_id = _id(message.driver_id, "driverId", legacy=allow_legacy_ids)
     payer_id = _id(message.payer_id, "payerId", legacy=allow_legacy_ids)
     lines = _lines(_work_charges(message))
     money = _money(
@@ -79,9 +82,9 @@ def _from_work(message: WorkCompleted, *, allow_legacy_ids: bool) -> PaymentRequ
     )
     details = message.work_details
     return PaymentRequest(
-        incident_id=_required_id(message.incident_id, "incidentId", legacy=allow_legacy_ids),
-        vendor_id=_required_id(message.vendor_id, "vendorId", legacy=allow_legacy_ids),
-        company_id=_id(message.company_id, "companyId", legacy=allow_legacy_ids),
+        incident_id=incident_id,
+        vendor_id=vendor_id,
+        company_id=company_id,
         driver_id=driver_id,
         payer_type=payer_type,
         payer_id=payer_id or (driver_id if payer_type is PayerType.DRIVER_IC else None),
@@ -93,6 +96,13 @@ def _from_work(message: WorkCompleted, *, allow_legacy_ids: bool) -> PaymentRequ
 
 
 def _from_command(message: CreatePayment) -> PaymentRequest:
+    payer_type = _payer_type(message.payer_type)
+    metadata = _command_metadata(message.metadata or {})
+    incident_id = _required_id(message.incident_id, "incidentId")
+    vendor_id = _required_id(message.vendor_id, "vendorId")
+    company_id = _id(message.company_id, "companyId")
+    driver_id = _id(message.driver_id, "driverId")
+    payer_id = _id(message.payer_id, "payerId")
     charges = [
         _Charge(f"lineItems.{index}", line.description, line.quantity, line.unit_price_cents)
         for index, line in enumerate(message.line_items)
@@ -101,15 +111,15 @@ def _from_command(message: CreatePayment) -> PaymentRequest:
         raise _Rejection(Refusal.MISSING_PRICING, "lineItems")
     lines = _lines(charges)
     return PaymentRequest(
-        incident_id=_required_id(message.incident_id, "incidentId"),
-        vendor_id=_required_id(message.vendor_id, "vendorId"),
-        company_id=_id(message.company_id, "companyId"),
-        driver_id=_id(message.driver_id, "driverId"),
-        payer_type=_payer_type(message.payer_type),
-        payer_id=_id(message.payer_id, "payerId"),
+        incident_id=incident_id,
+        vendor_id=vendor_id,
+        company_id=company_id,
+        driver_id=driver_id,
+        payer_type=payer_type,
+        payer_id=payer_id,
         money=_money(lines, message.currency, totals={"amountCents": message.amount_cents}),
         lines=lines,
-        metadata=_command_metadata(message.metadata or {}),
+        metadata=metadata,
     )
 
 
@@ -207,16 +217,15 @@ def _sum(lines: Iterable[LineItem]) -> int:
 
 
 def _money(lines: Iterable[LineItem], currency: str | None, *, totals: Mapping[str, WireAmount | None]) -> Money:
-    code = currency_code(currency)
-    if isinstance(code, Refusal):
-        raise _Rejection(code, "currency")
     amount = _sum(lines)
+    if isinstance(minor_units(amount), Refusal) or amount == 0:
+        raise _Rejection(Refusal.AMOUNT_OUT_OF_RANGE, "lineItems")
     for field, total in totals.items():
         if total is not None:
             _check_total(field, total, amount)
-    checked = minor_units(amount)
-    if isinstance(checked, Refusal) or amount == 0:
-        raise _Rejection(Refusal.AMOUNT_OUT_OF_RANGE, "lineItems")
+    code = currency_code(currency)
+    if isinstance(code, Refusal):
+        raise _Rejection(code, "currency")
     return Money(amount, code)
 
 

@@ -16,9 +16,11 @@ from contracts.envelope import Queue
 from contracts.outbound import Destination
 from store import db, migrate
 from store.db import Pool
+from store.wakeup import Bell, Ear
 from workers import clock, credentials, status
 from workers.broker import BrokerOptions, SqsBroker, inbound_queue
 from workers.consume import MessageHandler
+from workers.doorbell import Ringer, nap
 from workers.health import DatabaseReadiness, NotReadyError, Server, application
 from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
@@ -113,19 +115,27 @@ def run_worker(settings: Settings) -> int:
     metrics = Metrics()
     with stop_signal() as stop, opened_pool(settings, "worker") as pool:
         broker = _broker(settings, metrics)
+        ringer = Ringer(Bell(credentials.database(settings, _secrets_client)), settings.notify_every_s)
         handler = MessageHandler(
-            pool, make_provider(settings, pool), settings.rules(), frozenset(settings.work_sources), metrics
+            pool,
+            make_provider(settings, pool),
+            settings.rules(),
+            frozenset(settings.work_sources),
+            metrics,
+            committed=ringer.committed,
         )
         declare_actors(broker, handler)
         worker = Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WORKER_WAKE_UP_MS)
         alive = worker_liveness(worker, broker, settings)
         app = application(metrics.registry, alive, DatabaseReadiness(pool))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
+            ringer.start()
             worker.start()
             broker.start()
             _log.info("worker started", url=url, threads=settings.worker_threads)
             healthy = _watch(stop, alive)
             clean = _drain(worker, broker, settings.stop_budget_s)
+            ringer.stop()
     _log.info("worker stopped", clean=clean, healthy=healthy)
     return 0 if healthy else 1
 
@@ -217,7 +227,9 @@ def run_relay(settings: Settings) -> int:
         app = application(metrics.registry, _relay_liveness(relay), DatabaseReadiness(pool))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             _log.info("relay started", url=url)
-            relay.run(stop)
+            ear = Ear(credentials.database(settings, _secrets_client))
+            relay.run(stop, lambda seconds: nap(ear, stop, seconds))
+            ear.close()
     _log.info("relay stopped")
     return 0
 

@@ -88,8 +88,14 @@ class Relay:
                 self._settle(destination, self._senders[Destination(destination)](chunk))
         return len(rows)
 
-    def run(self, stop: Event) -> None:
-        """Send until told to stop, without pause while there is a backlog and ever more slowly when idle."""
+    def run(self, stop: Event, nap: Callable[[float], object] | None = None) -> None:
+        """Send until told to stop, without pause while there is a backlog and ever more slowly when idle.
+
+        Args:
+            stop: ends the loop within one pause.
+            nap: waits for so many seconds, or less when there is reason to look again; by default for the stop.
+        """
+        wait = nap or stop.wait
         pause_s = self._options.busy_s
         while not stop.is_set():
             self.last_turn = clock.monotonic()
@@ -102,7 +108,7 @@ class Relay:
             if claimed >= self._options.batch:
                 continue
             pause_s = self._options.busy_s if claimed else min(pause_s * 1.5, self._options.idle_s)
-            stop.wait(pause_s)
+            wait(pause_s)
 
     def _settle(self, destination: str, sent: Sent) -> None:
         """Mark exactly the rows that were taken; the others come again, each after its own back-off."""

@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     relay_lease_s: float = Field(60, gt=0)
     relay_busy_s: float = Field(0.02, gt=0)
     relay_idle_s: float = Field(0.25, gt=0)
+    notify_every_s: float = Field(0.005, gt=0)
     relay_backoff_max_s: float = Field(300, gt=0)
 
     # Health and status endpoints, logs

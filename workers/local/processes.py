@@ -86,6 +86,7 @@ class Child:
 
         Raises:
             LocalStackError: the program cannot be started.
+            OSError: its identity cannot be written down; it was stopped again.
         """
         try:
             with program.log_path.open("ab") as log:
@@ -93,9 +94,11 @@ class Child:
                 child = cls(program, _spawn(program, log.fileno()), offset)
         except (OSError, subprocess.SubprocessError) as error:
             raise LocalStackError(f"{program.name} cannot be started: {error}") from error
-        if program.pid_path is not None:
-            identity = {"pid": child.pid, "started": started_at(child.pid)}
-            program.pid_path.write_text(json.dumps(identity))
+        try:
+            child._write_identity()
+        except OSError:
+            child.stop()  # nobody has it yet who could
+            raise
         return child
 
     @property
@@ -129,6 +132,11 @@ class Child:
             if self.program.pid_path is not None:
                 self.program.pid_path.unlink(missing_ok=True)
         return code
+
+    def _write_identity(self) -> None:
+        """Write down for `end_orphan` which process this is."""
+        if self.program.pid_path is not None:
+            keep(self.program.pid_path, json.dumps({"pid": self.pid, "started": started_at(self.pid)}))
 
     def log_tail(self, lines_max: int = 12) -> str:
         """Return the last lines that it wrote since it was started."""

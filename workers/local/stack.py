@@ -8,13 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from workers.local import aws, postgres, template
 from workers.local.processes import LOOPBACK, Child, LocalStackError, signals_held, take_lock
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
 
 __all__ = ["DATABASE", "LocalStackError", "Running", "StackOptions", "infrastructure", "prepare"]
 
@@ -166,14 +163,13 @@ def _bring_up(stack: ExitStack, options: StackOptions) -> Running:
     options.say(f"Postgres listens on {LOOPBACK}:{server.port}.")
     _ensure_database(server.url("postgres"))
     children, endpoint_url = _aws(stack, options, data_dir, logs)
-    session = aws.session(endpoint_url)
-    outputs = template.apply(session.client("cloudformation"))
+    outputs = template.apply(aws.session(endpoint_url).client("cloudformation"))
     return Running(
         database_url=server.url(DATABASE),
         aws_endpoint_url=endpoint_url,
         region=aws.REGION,
         event_bus=outputs["EventBusName"],
-        queues=_queue_urls(session.client("sqs"), outputs),
+        queues=_queue_urls(outputs, endpoint_url),
         children=(server.child, *children),
     )
 
@@ -188,10 +184,10 @@ def _aws(stack: ExitStack, options: StackOptions, data_dir: Path, logs: Path) ->
     return (child,), endpoint_url
 
 
-def _queue_urls(sqs: "SQSClient", outputs: Mapping[str, str]) -> dict[str, str]:
-    """Return the URLs as the server tells them now: an output keeps the port of the run that made the queue."""
-    names = {name: outputs[output].rpartition("/")[2] for name, output in _QUEUE_OUTPUTS.items()}
-    return {name: sqs.get_queue_url(QueueName=queue)["QueueUrl"] for name, queue in names.items()}
+def _queue_urls(outputs: Mapping[str, str], endpoint_url: str) -> dict[str, str]:
+    """Return the URLs on this server: its own still tell the port of the run that made the queue."""
+    paths = {name: urlsplit(outputs[output]).path for name, output in _QUEUE_OUTPUTS.items()}
+    return {name: f"{endpoint_url.rstrip('/')}{path}" for name, path in paths.items()}
 
 
 def _check_platform() -> None:

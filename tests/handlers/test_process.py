@@ -1,0 +1,187 @@
+"""The funnel against a real Postgres: the main road, every message twice."""
+
+from uuid import UUID
+
+import pytest
+
+from contracts.envelope import Queue
+from contracts.outcome import Outcome
+from contracts.provider import Accepted, Declined, Unknown
+from contracts.refusals import Refusal
+from handlers.decision import NotYet
+from store.db import Pool
+from tests.kit import messages as m
+from tests.kit.funnel import fresh, once, rows, twice
+
+
+def create(pool: Pool) -> UUID:
+    result = twice(pool, m.parsed(m.work()))
+    assert result.payment_id
+    return result.payment_id
+
+
+def approve(pool: Pool, payment_id: UUID):
+    return twice(pool, m.parsed(m.command("ApprovePayment", paymentId=str(payment_id))))
+
+
+def posted(pool: Pool, kind: str) -> dict:
+    return rows(pool, "SELECT payload FROM outbox WHERE detail_type = %s ORDER BY outbox_id DESC", kind)[0]["payload"]
+
+
+def start(pool: Pool, payment_id: UUID):
+    order = posted(pool, "ProcessPayment")
+    assert order["paymentId"] == str(payment_id)
+    return twice(pool, m.parsed(order, queue=Queue.PAYOUTS))
+
+
+def pay(pool: Pool, answer):
+    return twice(pool, m.parsed(posted(pool, "ExecutePayout")), answer)
+
+
+def events(pool: Pool) -> list[tuple[str, int]]:
+    found = rows(pool, "SELECT detail_type, aggregate_seq FROM outbox WHERE destination = 'bus' ORDER BY outbox_id")
+    return [(row["detail_type"], row["aggregate_seq"]) for row in found]
+
+
+def test_the_main_road_ends_completed_with_one_audit_row_and_one_event_per_version(pool: Pool):
+    payment_id = create(pool)
+    assert approve(pool, payment_id).status == "approved"
+    assert start(pool, payment_id).status == "processing"
+    assert pay(pool, Accepted("tr_1")).status == "completed"
+    assert events(pool) == [
+        ("PaymentCreated", 1),
+        ("PaymentApproved", 2),
+        ("PaymentProcessing", 3),
+        ("PaymentCompleted", 4),
+    ]
+    log = rows(pool, "SELECT seq, action, previous_status, new_status FROM payment_audit_log ORDER BY seq")
+    assert [(row["seq"], row["previous_status"], row["new_status"]) for row in log] == [
+        (1, None, "pending_approval"),
+        (2, "pending_approval", "approved"),
+        (3, "approved", "processing"),
+        (4, "processing", "completed"),
+    ]
+    [payment] = rows(pool, "SELECT * FROM payments")
+    assert (payment["version"], payment["amount_cents"], payment["approved_by"]) == (4, 15000, m.DISPATCHER)
+    [attempt] = rows(pool, "SELECT * FROM payout_attempts")
+    assert (attempt["state"], attempt["provider_object_id"], attempt["attempt_no"]) == ("succeeded", "tr_1", 1)
+    assert attempt["idempotency_key"] == f"pay-{payment_id}-1"
+    lines = rows(pool, "SELECT description, total_cents FROM payment_line_items ORDER BY line_no")
+    assert [row["total_cents"] for row in lines] == [12000, 3000]
+
+
+def test_the_audit_rows_form_a_chain_whose_head_the_payment_holds(pool: Pool):
+    payment_id = create(pool)
+    approve(pool, payment_id)
+    first, second = rows(pool, "SELECT prev_hash, entry_hash FROM payment_audit_log ORDER BY seq")
+    assert first["prev_hash"] is None
+    assert second["prev_hash"] == first["entry_hash"]
+    [payment] = rows(pool, "SELECT audit_head FROM payments")
+    assert payment["audit_head"] == second["entry_hash"]
+
+
+def test_a_definite_refusal_by_the_provider_fails_the_payment(pool: Pool):
+    payment_id = create(pool)
+    approve(pool, payment_id)
+    start(pool, payment_id)
+    assert pay(pool, Declined("account_closed", "The account is closed.")).status == "failed"
+    [payment] = rows(pool, "SELECT failure_code, failed_reason FROM payments")
+    assert payment == {"failure_code": "account_closed", "failed_reason": "The account is closed."}
+
+
+def test_an_unknown_outcome_keeps_the_payment_in_processing_and_orders_another_look(pool: Pool):
+    payment_id = create(pool)
+    approve(pool, payment_id)
+    start(pool, payment_id)
+    assert pay(pool, Unknown("timeout")).status == "processing"
+    [attempt] = rows(pool, "SELECT state, checks, next_check_at FROM payout_attempts")
+    assert (attempt["state"], attempt["checks"]) == ("unknown", 2)
+    first, second = rows(
+        pool,
+        "SELECT event_id, payload, available_at FROM outbox WHERE detail_type = 'ExecutePayout' ORDER BY outbox_id",
+    )
+    assert (first["payload"]["check"], second["payload"]["check"]) == (0, 1)
+    assert second["available_at"] == attempt["next_check_at"] > first["available_at"]
+    assert pay(pool, Accepted("tr_late")).status == "completed"
+    assert [version for _, version in events(pool)] == [1, 2, 3, 4, 5]
+
+
+def test_the_same_key_with_other_content_is_announced_and_changes_nothing(pool: Pool):
+    create(pool)
+    dearer = [{"description": "Tow", "unitPriceCents": 99999}]
+    result = once(pool, m.parsed(m.work(lineItems=dearer)))
+    assert (result.outcome, result.code) == (Outcome.REFUSED, Refusal.PAYLOAD_CONFLICT)
+    [payment] = rows(pool, "SELECT amount_cents, version FROM payments")
+    assert payment == {"amount_cents": 15000, "version": 1}
+    [row] = rows(pool, "SELECT outcome FROM message_inbox")
+    assert row["outcome"] == "applied"
+    once(pool, m.parsed(m.work(lineItems=dearer)))
+    assert [kind for kind, _ in events(pool)].count("PaymentConflictDetected") == 1
+
+
+@pytest.mark.parametrize(
+    ("price", "outcome", "code"),
+    [
+        (12000, Outcome.IGNORED, None),
+        (12001, Outcome.REFUSED, Refusal.PAYLOAD_CONFLICT),
+    ],
+)
+def test_another_event_for_the_same_work_meets_its_payment(pool: Pool, price, outcome, code):
+    create(pool)
+    other = m.work(eventId="another-event")
+    other["lineItems"][0]["unitPriceCents"] = price
+    result = twice(pool, m.parsed(other))
+    assert (result.outcome, result.code) == (outcome, code)
+    assert len(rows(pool, "SELECT 1 FROM payments")) == 1
+
+
+def test_work_that_is_reported_again_after_its_payment_was_cancelled_makes_a_new_one(pool: Pool):
+    payment_id = create(pool)
+    twice(pool, m.parsed(m.command("RejectPayment", paymentId=str(payment_id), reason="wrong price")))
+    again = twice(pool, m.parsed(m.work(eventId="after-the-cancellation")))
+    assert again.outcome is Outcome.APPLIED
+    assert again.payment_id != payment_id
+
+
+def test_a_pruned_inbox_does_not_create_a_second_payment(pool: Pool):
+    create(pool)
+    rows(pool, "DELETE FROM message_inbox RETURNING 1")
+    assert once(pool, m.parsed(m.work())).outcome is Outcome.IGNORED
+    assert len(rows(pool, "SELECT 1 FROM payments")) == 1
+
+
+def test_a_command_that_overtakes_its_payment_waits_and_is_then_refused(pool: Pool):
+    missing = m.parsed(m.command("ApprovePayment", paymentId=str(m.INCIDENT)))
+    with pytest.raises(NotYet):
+        once(pool, fresh(missing))
+    assert rows(pool, "SELECT 1 FROM message_inbox") == []
+    result = twice(pool, missing)  # first sent long ago
+    assert (result.outcome, result.code) == (Outcome.REFUSED, Refusal.NOT_FOUND)
+
+
+def test_a_refusal_commits_its_inbox_row_and_its_event_and_no_audit_row(pool: Pool):
+    payment_id = create(pool)
+    foreign = m.dispatcher(companyId=str(m.OTHER_COMPANY))
+    result = twice(pool, m.parsed(m.command("ApprovePayment", paymentId=str(payment_id), actor=foreign)))
+    assert (result.outcome, result.code) == (Outcome.REFUSED, Refusal.WRONG_COMPANY)
+    [row] = rows(pool, "SELECT outcome, outcome_code, payment_id FROM message_inbox WHERE consumer = 'ApprovePayment'")
+    assert row == {"outcome": "refused", "outcome_code": "wrong_company", "payment_id": payment_id}
+    refusal = posted(pool, "PaymentCommandRejected")
+    assert (refusal["code"], refusal["currentStatus"], refusal["currentVersion"]) == (
+        "wrong_company",
+        "pending_approval",
+        1,
+    )
+    assert len(rows(pool, "SELECT 1 FROM payment_audit_log")) == 1
+
+
+def test_personal_text_lies_beside_the_chain_and_not_in_it(pool: Pool):
+    canary = "canary: the driver's phone is 555-0100"
+    twice(pool, m.parsed(m.work(notes=canary)))
+    [note] = rows(pool, "SELECT note, salt FROM payment_audit_notes")
+    assert note["note"] == canary
+    assert len(note["salt"]) == 32
+    [link] = rows(pool, "SELECT note_digest, data::text AS data FROM payment_audit_log")
+    assert link["note_digest"] is not None
+    everything_else = str(rows(pool, "SELECT payload::text AS payload FROM outbox")) + link["data"]
+    assert "canary" not in everything_else

@@ -1,0 +1,205 @@
+"""The journey of one payment, seen from outside: boto3 and SQL only, nothing of the service is imported.
+
+Against a running stack: `payments local --json | python tests/journey/main_road.py` reads the line of JSON and
+travels. It sends the same WorkCompleted 20 times, then the approval three times, and checks what came of it.
+"""
+
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import psycopg
+from psycopg.rows import dict_row
+
+PATIENCE_S = 60.0
+REPEATS = 20
+ROAD = ["PaymentCreated", "PaymentApproved", "PaymentProcessing", "PaymentCompleted"]
+
+
+class Journey:
+    """A traveller's view of a stack: its queues, its bus, its database."""
+
+    def __init__(self, stack: dict[str, Any]) -> None:
+        session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=stack["region"])
+        self.sqs = session.client("sqs", endpoint_url=stack["aws_endpoint_url"])
+        self.bus = session.client("events", endpoint_url=stack["aws_endpoint_url"])
+        self.stack = stack
+        self.incident, self.vendor, self.company = str(uuid4()), str(uuid4()), str(uuid4())
+        self.dispatcher = str(uuid4())
+        self.events: dict[str, set[str]] = defaultdict(set)
+
+    def query(self, text: str, *values: Any) -> list[dict[str, Any]]:
+        with psycopg.connect(self.stack["database_url"], row_factory=dict_row) as connection:
+            return connection.execute(text, values).fetchall()
+
+    def finish_job(self) -> None:
+        """Put the very same event on the bus, again and again."""
+        detail = {
+            "eventId": str(uuid4()),
+            "timestamp": datetime.now(UTC).isoformat(),
+            "version": "1.0",
+            "incidentId": self.incident,
+            "vendorId": self.vendor,
+            "companyId": self.company,
+            "completedAt": datetime.now(UTC).isoformat(),
+            "workDetails": {"serviceType": "tire_replacement", "duration": 45, "photos": ["a", "b"]},
+            "pricing": {
+                "basePrice": 12000,
+                "mileageCharge": 3000.0,
+                "additionalCharges": [{"description": "Night surcharge", "amount": 2500}],
+            },
+        }
+        entry = {
+            "EventBusName": self.stack["event_bus"],
+            "Source": "roadcall.incident",
+            "DetailType": "WorkCompleted",
+            "Detail": json.dumps(detail),
+        }
+        for _ in range(REPEATS // 10):
+            answer = self.bus.put_events(Entries=[entry] * 10)  # type: ignore[list-item]
+            assert answer["FailedEntryCount"] == 0
+
+    def approve(self, payment_id: str) -> None:
+        """Post the same approval twice, and once more under another id, as a second click would."""
+        command = {
+            "type": "ApprovePayment",
+            "commandId": str(uuid4()),
+            "actor": {"id": self.dispatcher, "type": "user", "role": "dispatcher", "companyId": self.company},
+            "paymentId": payment_id,
+            "approvedBy": self.dispatcher,
+            "amountCents": 17500,
+            "currency": "USD",
+            "notes": "looks right",
+        }
+        for message in (command, command, {**command, "commandId": str(uuid4())}):
+            self.sqs.send_message(QueueUrl=self.stack["queues"]["commands"], MessageBody=json.dumps(message))
+
+    @contextmanager
+    def watching(self) -> Iterator[str]:
+        """Subscribe a queue of our own to what the service announces; yield its URL."""
+        name, bus = f"journey-{uuid4().hex[:12]}", self.stack["event_bus"]
+        url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        self.bus.put_rule(Name=name, EventBusName=bus, EventPattern='{"source": ["roadcall.payment"]}')
+        self.bus.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "journey", "Arn": arn}])
+        try:
+            yield url
+        finally:
+            self.bus.remove_targets(Rule=name, EventBusName=bus, Ids=["journey"])
+            self.bus.delete_rule(Name=name, EventBusName=bus)
+            self.sqs.delete_queue(QueueUrl=url)
+
+    def listen(self, url: str) -> set[str]:
+        """Take in what has been announced of our incident since the last look; return all that has been, so far."""
+        for message in self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            event = json.loads(message["Body"])
+            if event["detail"].get("incidentId") == self.incident:
+                self.events[event["detail-type"]].add(event["detail"]["eventId"])
+            self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return set(self.events)
+
+    def left_in(self, queue: str) -> int:
+        """How many messages a queue holds: visible, in flight and delayed."""
+        url = self.stack["queues"][queue]
+        names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+        found: Any = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]  # type: ignore[arg-type]
+        return sum(int(found[name]) for name in names)
+
+
+def until(what: str, found: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not found():
+        assert time.monotonic() < deadline, f"waited in vain for: {what}"
+        time.sleep(0.1)
+
+
+def travel(stack: dict[str, Any]) -> None:
+    """Travel the main road and check every promise on the way.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    journey = Journey(stack)
+    with journey.watching() as watcher:
+        journey.finish_job()
+        of_incident = "SELECT payment_id::text AS id FROM payments WHERE incident_id = %s"
+        until("the payment", lambda: bool(journey.query(of_incident, journey.incident)))
+        payment_id = journey.query(of_incident, journey.incident)[0]["id"]
+        journey.approve(payment_id)
+        until("every event", lambda: set(ROAD) <= journey.listen(watcher))
+        inbound = ("events", "commands", "payouts", "events_dlq", "commands_dlq", "payouts_dlq")
+        until("empty queues", lambda: all(journey.left_in(queue) == 0 for queue in inbound))
+        journey.listen(watcher)
+    check_payment(journey, payment_id)
+    check_history(journey, payment_id)
+    check_payout(journey, payment_id)
+    assert dict(journey.events) == {step: journey.events[step] for step in ROAD}, journey.events
+    assert all(len(ids) == 1 for ids in journey.events.values()), journey.events
+
+
+def check_payment(journey: Journey, payment_id: str) -> None:
+    payments = journey.query("SELECT * FROM payments WHERE incident_id = %s", journey.incident)
+    assert len(payments) == 1
+    assert payments[0]["status"] == "completed"
+    assert (payments[0]["amount_cents"], payments[0]["currency"]) == (17500, "USD")
+    assert str(payments[0]["approved_by"]) == journey.dispatcher
+    lines = journey.query(
+        "SELECT description, quantity, total_cents FROM payment_line_items WHERE payment_id = %s ORDER BY line_no",
+        payment_id,
+    )
+    assert [tuple(line.values()) for line in lines] == [
+        ("tire_replacement - Base Service", 1, 12000),
+        ("Mileage Charge", 1, 3000),
+        ("Night surcharge", 1, 2500),
+    ]
+
+
+def check_history(journey: Journey, payment_id: str) -> None:
+    history = journey.query(
+        "SELECT seq, new_status, prev_hash, entry_hash FROM payment_audit_log WHERE payment_id = %s ORDER BY seq",
+        payment_id,
+    )
+    assert [(row["seq"], row["new_status"]) for row in history] == [
+        (1, "pending_approval"),
+        (2, "approved"),
+        (3, "processing"),
+        (4, "completed"),
+    ]
+    assert [row["prev_hash"] for row in history] == [None, *(row["entry_hash"] for row in history[:-1])]
+    inbox = journey.query(
+        "SELECT consumer, outcome FROM message_inbox WHERE payment_id = %s ORDER BY consumer, outcome", payment_id
+    )
+    assert [tuple(row.values()) for row in inbox] == [
+        ("ApprovePayment", "applied"),
+        ("ApprovePayment", "ignored"),
+        ("ExecutePayout", "applied"),
+        ("ProcessPayment", "applied"),
+        ("WorkCompleted", "applied"),
+    ]
+    asked = journey.query(
+        "SELECT published_at FROM outbox WHERE aggregate_id = %s AND destination = 'approvals'", payment_id
+    )
+    assert len(asked) == 1
+    assert asked[0]["published_at"] is not None
+
+
+def check_payout(journey: Journey, payment_id: str) -> None:
+    attempts = journey.query("SELECT * FROM payout_attempts WHERE payment_id = %s", payment_id)
+    assert [(row["attempt_no"], row["state"], row["amount_cents"]) for row in attempts] == [(1, "succeeded", 17500)]
+    transfers = journey.query("SELECT * FROM sandbox.transfers WHERE transfer_group = %s", payment_id)
+    assert [(row["amount_cents"], row["currency"], row["destination"]) for row in transfers] == [
+        (17500, "USD", journey.vendor)
+    ]
+    assert transfers[0]["transfer_id"] == attempts[0]["provider_object_id"]
+
+
+if __name__ == "__main__":
+    travel(json.loads(sys.stdin.readline()))
+    sys.stdout.write("one payment, paid once, every step audited and announced\n")

@@ -1,0 +1,100 @@
+"""Builders of inbound bodies and parsed messages; every field can be overridden, `...` removes it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from contracts.envelope import Arrival, Queue
+from contracts.inbound import Parsed, parse
+
+#: The time of every pure test.
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+SOURCES = frozenset({"roadcall.incident", "roadcall.incident-service", "incident-svc"})
+
+INCIDENT = UUID("11111111-1111-4111-8111-111111111111")
+VENDOR = UUID("22222222-2222-4222-8222-222222222222")
+COMPANY = UUID("33333333-3333-4333-8333-333333333333")
+OTHER_COMPANY = UUID("33333333-3333-4333-8333-333333333334")
+DRIVER = UUID("44444444-4444-4444-8444-444444444444")
+DISPATCHER = UUID("55555555-5555-4555-8555-555555555555")
+ADMIN = UUID("66666666-6666-4666-8666-666666666666")
+EVENT = UUID("77777777-7777-4777-8777-777777777777")
+
+_HOME = {"WorkCompleted": Queue.EVENTS, "ExecutePayout": Queue.PAYOUTS}
+
+
+def dispatcher(**overrides: Any) -> dict[str, Any]:
+    """The actor of a dispatcher of COMPANY."""
+    return _with({"id": str(DISPATCHER), "type": "user", "role": "dispatcher", "companyId": str(COMPANY)}, overrides)
+
+
+def admin(**overrides: Any) -> dict[str, Any]:
+    """The actor of an admin."""
+    return _with({"id": str(ADMIN), "type": "admin", "role": "admin"}, overrides)
+
+
+def work(**overrides: Any) -> dict[str, Any]:
+    """The detail of a WorkCompleted of 150.00 USD in two lines."""
+    detail = {
+        "eventId": str(EVENT),
+        "timestamp": NOW.isoformat(),
+        "version": "1.0",
+        "incidentId": str(INCIDENT),
+        "vendorId": str(VENDOR),
+        "companyId": str(COMPANY),
+        "completedAt": NOW.isoformat(),
+        "lineItems": [
+            {"description": "Tire Replacement - Base Service", "quantity": 1, "unitPriceCents": 12000},
+            {"description": "Mileage Charge", "quantity": 1, "unitPriceCents": 3000},
+        ],
+    }
+    return _with(detail, overrides)
+
+
+def command(kind: str, number: int = 1, **overrides: Any) -> dict[str, Any]:
+    """A command of a kind; `number` makes its id."""
+    body = {
+        "type": kind,
+        "commandId": f"aaaaaaaa-aaaa-4aaa-8aaa-{number:012d}",
+        "schemaVersion": "1.0",
+        "issuedAt": NOW.isoformat(),
+        "actor": dispatcher(),
+    }
+    return _with(body, overrides)
+
+
+def envelope(detail: Any, **overrides: Any) -> dict[str, Any]:
+    """An EventBridge envelope around a detail."""
+    outer = {
+        "version": "0",
+        "id": "eeeeeeee-eeee-4eee-8eee-eeeeeeeeeeee",
+        "detail-type": "WorkCompleted",
+        "source": "roadcall.incident",
+        "account": "000000000000",
+        "time": "2026-03-01T12:00:00Z",
+        "region": "us-east-1",
+        "resources": [],
+        "detail": detail,
+    }
+    return _with(outer, overrides)
+
+
+def body(message: dict[str, Any]) -> str:
+    """The body on the wire: a work detail goes into an envelope, a command goes as it is."""
+    return json.dumps(message if "type" in message or "detail-type" in message else envelope(message))
+
+
+def parsed(message: dict[str, Any], *, queue: Queue | None = None, sent_at: datetime = NOW) -> Parsed:
+    """A message as the worker hands it to the funnel, by default from the queue of its kind."""
+    home = queue or _HOME.get(message.get("type", "WorkCompleted"), Queue.COMMANDS)
+    return parse(body(message), Arrival(home, "sqs-message-1", sent_at), sources=SOURCES)
+
+
+def late(message: dict[str, Any], **delay: float) -> Parsed:
+    """A message that was first sent some time before NOW."""
+    return parsed(message, sent_at=NOW - timedelta(**delay))
+
+
+def _with(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**base, **overrides}.items() if value is not ...}
