@@ -316,6 +316,11 @@ class Cause:
     queue: Queue
     sent_at: datetime
 
+    @property
+    def correlation(self) -> str:
+        """What everything that follows from this message is tied together by."""
+        return self.correlation_id or self.message_key
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:

@@ -88,7 +88,7 @@ def _traced(event_id: UUID, cause: Cause, now: datetime) -> _Traced:
     return _Traced(
         event_id=event_id,
         timestamp=now,
-        correlation_id=cause.correlation_id or cause.message_key,
+        correlation_id=cause.correlation,
         causation_id=cause.message_key,
     )
 

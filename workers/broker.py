@@ -6,7 +6,6 @@ the queue's own RedrivePolicy has the last word. Every message held, waiting one
 """
 
 import json
-import random
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,16 +20,14 @@ from dramatiq.middleware import CurrentMessage, Middleware
 
 from contracts.envelope import Arrival, Queue
 from workers import clock
+from workers.clock import jittered
+from workers.quotas import BATCH_MAX, VISIBILITY_MAX_S
 from workers.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-#: Receive, delete and change-visibility take at most ten entries (Amazon SQS quotas).
-BATCH_MAX = 10
-#: A message can be kept invisible for 12 hours in all, from its receive on (Amazon SQS quotas).
-VISIBILITY_MAX_S = 43_200
 #: How long a poller waits after an error before it asks again, before jitter.
 POLL_ERROR_PAUSE_S = 1.0
 #: How often a consumer looks whether it shall stop, and a waiting poller whether there is room.
@@ -209,7 +206,7 @@ class SqsBroker(Broker):
                 self._take_in(queue, received)
             except Exception as error:  # noqa: BLE001 - a poller that dies stalls its queue for ever
                 _log.warning("poll failed", queue=queue, error=type(error).__name__)
-                self._stopping.wait(_jittered(POLL_ERROR_PAUSE_S, 0.5))
+                self._stopping.wait(jittered(POLL_ERROR_PAUSE_S, 0.5))
 
     def _wait_for_room(self, queue: Queue) -> int:
         """Wait until there is room for another message of this queue; return 0 when the broker stops."""
@@ -302,7 +299,7 @@ class SqsBroker(Broker):
 
     def _back_off(self, delivery: Delivery) -> None:
         schedule = self._options.backoff_s
-        delay_s = _jittered(
+        delay_s = jittered(
             schedule[min(delivery.arrival.receive_count, len(schedule)) - 1], self._options.backoff_jitter
         )
         held_s = clock.monotonic() - delivery.received_at
@@ -437,7 +434,3 @@ class MissingRedrivePolicyError(Exception):
 def _chunks(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
     for start in range(0, len(deliveries), BATCH_MAX):
         yield deliveries[start : start + BATCH_MAX]
-
-
-def _jittered(seconds: float, share: float) -> float:
-    return seconds * random.uniform(1 - share, 1 + share)  # noqa: S311 - spreads load, guards nothing

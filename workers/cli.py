@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.ids import as_uuid
+from contracts.money import Money
 from contracts.payment import Role
 from store import reads
 from store.db import StoreFault, Transient
@@ -264,7 +265,7 @@ def send_work_completed(
         more={"companyId": str(company)} if company else None,
     )
     sending.put_work(roles.events_client(), found.event_bus_name or "", [detail])
-    _talk.print(f"incident {detail['incidentId']}, vendor {detail['vendorId']}")
+    _say(f"incident {detail['incidentId']}, vendor {detail['vendorId']}")
     _out.print(detail["eventId"])
 
 
@@ -351,8 +352,9 @@ def show(payment_id: PaymentId, *, json: Annotated[bool, typer.Option("--json", 
 
 def _print_payment(view: dict[str, Any]) -> None:
     payment = Table(title=f"Payment {view['payment']['paymentId']}", show_header=False, title_justify="left")
+    payment.add_row("amount", str(Money(view["payment"]["amountCents"], view["payment"]["currency"])))
     for name, value in view["payment"].items():
-        if value is not None and name != "paymentId":
+        if value not in (None, {}) and name != "paymentId":
             payment.add_row(name, str(value))
     _out.print(payment)
     lines = Table("line", "description", "quantity", "unit price", "total", title="Line items", title_justify="left")

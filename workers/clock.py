@@ -1,5 +1,6 @@
 """The only reading of the wall clock: intervals, leases, metrics. Business time is the database's."""
 
+import random
 import time
 from datetime import UTC, datetime
 
@@ -17,3 +18,8 @@ def monotonic() -> float:
 def from_milliseconds(text: str) -> datetime:
     """Return the time that SQS writes as milliseconds since the epoch (`SentTimestamp`)."""
     return datetime.fromtimestamp(int(text) / 1000, UTC)
+
+
+def jittered(seconds: float, share: float) -> float:
+    """Return a duration made longer or shorter by up to a share of it, so that processes do not march in step."""
+    return seconds * random.uniform(1 - share, 1 + share)  # noqa: S311 - spreads load, guards nothing

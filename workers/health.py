@@ -33,12 +33,12 @@ class NotReadyError(Exception):
     """The process cannot do its work now; the text is a code for the answer."""
 
 
-def problem(status: int, title: str, detail: str = "") -> JSONResponse:
+def problem(status: int, title: str, detail: str = "", headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return an error as problem JSON (RFC 9457)."""
     body = {"type": "about:blank", "title": title, "status": status}
     if detail:
         body["detail"] = detail
-    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+    return JSONResponse(body, status_code=status, headers=headers, media_type="application/problem+json")
 
 
 def application(registry: CollectorRegistry, alive: Check, ready: Check, more: Sequence[Route] = ()) -> Starlette:
@@ -79,7 +79,7 @@ def _metrics(registry: CollectorRegistry) -> Callable[[Request], Response]:
 
 def _http_problem(_request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        return problem(error.status_code, error.detail)
+        return problem(error.status_code, error.detail, headers=error.headers)
     return problem(500, "Internal Server Error")
 
 

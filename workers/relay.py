@@ -5,7 +5,6 @@ order by `paymentVersion`. Many relays may run; a claim is a lease that skips wh
 """
 
 import json
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,19 +18,18 @@ from store import outbox
 from store.db import Pool, StoreFault, Transient
 from store.outbox import DueRow
 from workers import clock
+from workers.clock import jittered
+from workers.quotas import BATCH_BYTES_MAX, BATCH_MAX
 from workers.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient
     from mypy_boto3_sqs.client import SQSClient
 
-#: PutEvents and SendMessageBatch take ten entries (Amazon EventBridge and SQS quotas).
-BATCH_MAX = 10
-#: The whole request's limit, with room for what surrounds our bytes: 256 KiB was the quota of both services for
-#: years and is the smallest one still in force anywhere.
-BATCH_BYTES_MAX = 240_000
 #: The first pause of a row that could not be sent; it doubles with every attempt.
 BACKOFF_FIRST_S = 0.5
+#: By which share a pause is made longer or shorter, so that relays do not march in step.
+BACKOFF_JITTER = 0.2
 #: Error codes that no repetition will cure.
 PERMANENT = frozenset({"MalformedDetail", "InvalidArgument", "InvalidMessageContents", "InvalidParameterValue"})
 _AWS_ERRORS = (BotoCoreError, ClientError)
@@ -103,7 +101,7 @@ class Relay:
                 claimed = self.run_once()
             except (Transient, StoreFault) as trouble:
                 _log.warning("relay round failed", error=type(trouble).__name__)
-                stop.wait(_jittered(1.0))
+                stop.wait(jittered(1.0, BACKOFF_JITTER))
                 continue
             if claimed >= self._options.batch:
                 continue
@@ -127,7 +125,7 @@ class Relay:
 
     def _delay_s(self, row: DueRow) -> float:
         doubled = BACKOFF_FIRST_S * 2.0 ** min(row.attempts - 1, 20)
-        return _jittered(min(doubled, self._options.backoff_max_s))
+        return jittered(min(doubled, self._options.backoff_max_s), BACKOFF_JITTER)
 
 
 class BusSender:
@@ -218,7 +216,3 @@ def _sorted_out(receipts: Mapping[int, str], failed: Sequence[tuple[DueRow, str]
 def _resources(payload: Mapping[str, Any]) -> list[str]:
     named = (("payment", "paymentId"), ("incident", "incidentId"), ("vendor", "vendorId"))
     return [f"{noun}/{payload[field]}" for noun, field in named if payload.get(field)]
-
-
-def _jittered(seconds: float) -> float:
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from contracts.payment import ActorType, Role
 from workers import clock
+from workers.quotas import BATCH_MAX
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 #: The source that finished work is announced under.
 WORK_SOURCE = "roadcall.incident"
-#: PutEvents takes ten entries.
-BATCH_MAX = 10
 
 
 class NotTakenError(Exception):

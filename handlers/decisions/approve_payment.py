@@ -54,7 +54,7 @@ def _approved(
     )
     order = ProcessPaymentOrder(
         command_id=ids.process_payment_key(after.payment_id, after.version, refusals=0),
-        correlation_id=facts.cause.correlation_id or facts.cause.message_key,
+        correlation_id=facts.cause.correlation,
         payment_id=after.payment_id,
     )
     note = "\n".join(text for text in (message.notes, message.review_notes) if text) or None

@@ -6,18 +6,12 @@ from datetime import datetime
 from contracts import ids
 from contracts.inbound import ExecutePayout
 from contracts.lifecycle import Event
-from contracts.outbound import (
-    ExecutePayoutOrder,
-    PaymentCompleted,
-    PaymentEvent,
-    PaymentFailed,
-    PaymentProcessing,
-    command_rejected,
-)
+from contracts.outbound import PaymentCompleted, PaymentFailed, command_rejected
 from contracts.payment import Actor, ActorType, Attempt, AttemptState, Payment
 from contracts.provider import Accepted, Declined, TryLater, Unknown
 from contracts.refusals import Refusal
 from handlers.decision import Absorb, Decision, Facts, NotYet, Post, Refuse
+from handlers.payouts import announced, ordered
 from handlers.steps import certain, step
 
 _PAYOUTS = Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM)
@@ -92,20 +86,8 @@ def _unknown(facts: Facts, now: datetime, payment: Payment, attempt: Attempt, re
     due = now + schedule[min(attempt.checks - 1, len(schedule) - 1)]
     open_still = replace(attempt, state=AttemptState.UNKNOWN, checks=attempt.checks + 1, next_check_at=due)
     after = certain(payment, Event.PAYOUT_UNKNOWN, now)
-    announcement: PaymentEvent = PaymentProcessing(
-        **PaymentProcessing.about(after, facts.cause, now),
-        processed_at=payment.processed_at or now,
-        attempt_no=attempt.attempt_no,
-        provider=attempt.provider,
-        payout_state=open_still.state,
-    )
-    order = ExecutePayoutOrder(
-        command_id=ids.execute_payout_key(attempt.attempt_id, attempt.checks),
-        correlation_id=facts.cause.correlation_id or facts.cause.message_key,
-        attempt_id=attempt.attempt_id,
-        check=attempt.checks,
-    )
-    posts = (Post(announcement), Post(order, not_before=due))
+    order = ordered(attempt, facts.cause, check=attempt.checks)
+    posts = (Post(announced(after, open_still, facts.cause, now)), Post(order, not_before=due))
     return _settled(payment, after, Event.PAYOUT_UNKNOWN, open_still, posts, unknown_because=reason[:64])
 
 

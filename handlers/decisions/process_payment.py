@@ -9,10 +9,10 @@ from contracts.envelope import Queue
 from contracts.ids import as_uuid
 from contracts.inbound import ProcessPayment
 from contracts.lifecycle import Event, Verdict
-from contracts.outbound import ExecutePayoutOrder, PaymentProcessing
 from contracts.payment import Actor, ActorType, Attempt, AttemptState, PayerType, Payment
 from contracts.refusals import Refusal
 from handlers.decision import Decision, Facts
+from handlers.payouts import announced, ordered
 from handlers.steps import Flaw, advanced, commanded, refuse_command, step
 
 _PAYOUTS = Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM)
@@ -52,22 +52,10 @@ def _guard(payment: Payment) -> Refusal | None:
 
 def _started(facts: Facts, now: datetime, payment: Payment, after: Payment, actor: Actor) -> Decision:
     attempt = _next_attempt(facts, payment, now)
-    announcement = PaymentProcessing(
-        **PaymentProcessing.about(after, facts.cause, now),
-        processed_at=now,
-        attempt_no=attempt.attempt_no,
-        provider=attempt.provider,
-        payout_state=attempt.state,
-    )
-    order = ExecutePayoutOrder(
-        command_id=ids.execute_payout_key(attempt.attempt_id, attempt.checks),
-        correlation_id=facts.cause.correlation_id or facts.cause.message_key,
-        attempt_id=attempt.attempt_id,
-        check=attempt.checks,
-    )
-    ordered = replace(attempt, checks=attempt.checks + 1)
+    posts = (announced(after, attempt, facts.cause, now), ordered(attempt, facts.cause, check=attempt.checks))
+    opened = replace(attempt, checks=attempt.checks + 1)
     data = {"attemptNo": attempt.attempt_no, "provider": attempt.provider}
-    return step(payment, after, Event.PROCESSING_STARTED, actor, (announcement, order), opens=ordered, data=data)
+    return step(payment, after, Event.PROCESSING_STARTED, actor, posts, opens=opened, data=data)
 
 
 def _next_attempt(facts: Facts, payment: Payment, now: datetime) -> Attempt:

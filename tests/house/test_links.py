@@ -11,6 +11,7 @@ from tests.house.tree import BIN, ROOT, shown
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")
 FENCED = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"^(?: {4}|\t).+$", re.MULTILINE)
 INLINE_CODE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)")
 REFERENCE = re.compile(r"^\[[^\]]+\]:\s*<?(\S+?)>?(?:\s|$)", re.MULTILINE)
@@ -27,10 +28,15 @@ def text(path: Path) -> str:
 
 
 def code(path: Path) -> str:
-    """Everything in a document that is set as code: what a reader would type."""
+    """Everything in a document that is set as code, without comments: what a reader would type."""
     whole = text(path)
-    blocks = [match.group() for match in FENCED.finditer(whole)]
-    return "\n".join([*blocks, *(match.group() for match in INLINE_CODE.finditer(FENCED.sub("", whole)))])
+    prose = FENCED.sub("", whole)
+    pieces = [
+        *(match.group() for match in FENCED.finditer(whole)),
+        *INDENTED.findall(prose),
+        *INLINE_CODE.findall(prose),
+    ]
+    return re.sub(r"\s#.*", "", "\n".join(pieces))
 
 
 def links(path: Path) -> Iterator[str]:
@@ -110,3 +116,9 @@ def test_links_in_code_are_no_links(tmp_path):
     page.write_text("[a](b.md) `[c](d.md)`\n```\n[e](f.md)\n```\n[g]: h.md\n[i](https://j)\n", encoding="utf-8")
     assert list(links(page)) == ["b.md", "h.md"]
     assert all(dead(target, page) for target in links(page))
+
+
+def test_code_is_found_in_every_dress_and_without_comments(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("make up `make a`\n\n    make b  # make sure\n\n```sh\nmake c\n```\n", encoding="utf-8")
+    assert re.findall(r"\bmake (\w+)", code(page)) == ["c", "b", "a"]
