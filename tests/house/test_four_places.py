@@ -12,7 +12,7 @@ from handlers.routes import ROUTES
 from tests.house.tree import ROOT, parsed
 
 DECISIONS = ROOT / "handlers" / "decisions"
-SAMPLES = ROOT / "tests" / "contracts" / "samples"
+SAMPLES = ROOT / "tests" / "contracts" / "samples" / "inbound"
 
 
 def snake_case(kind: str) -> str:
@@ -75,7 +75,7 @@ def test_a_kind_has_a_route(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_has_a_sample(kind):
     assert any(kind_of_sample(path) == kind for path in SAMPLES.glob("*.json")), (
-        f"add tests/contracts/samples/{snake_case(kind)}.json, a message as its producer sends it"
+        f"add tests/contracts/samples/inbound/{snake_case(kind)}.json, a message as its producer sends it"
     )
 
 
@@ -91,4 +91,6 @@ def test_no_route_without_a_kind():
 
 def test_no_sample_without_a_kind():
     stray = sorted(path.name for path in SAMPLES.glob("*.json") if kind_of_sample(path) is None)
-    assert not stray, f"tests/contracts/samples/ holds {stray}: a sample's name begins with its kind in snake_case"
+    assert not stray, (
+        f"tests/contracts/samples/inbound/ holds {stray}: a sample's name begins with its kind in snake_case"
+    )

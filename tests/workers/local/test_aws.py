@@ -3,8 +3,9 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,10 @@ def running(home: Path, python: Path) -> Iterator[tuple[Child, str]]:
 
 def listening_addresses(pid: int) -> set[str]:
     """The addresses, in hex, that a process listens on: its sockets, looked up in the kernel's tables."""
-    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # a connection that was closed meanwhile
+            links.append(str(link.readlink()))
     rows = [
         line.split()
         for table in ("tcp", "tcp6")
@@ -94,10 +98,18 @@ def test_a_session_speaks_to_the_server_that_was_named_whatever_the_environment_
     assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
 
 
-def test_the_server_is_installed_once_and_anew_when_it_was_cut_off(tmp_path):
-    lock_path = tmp_path / "empty.lock"
-    lock_path.write_text("# nothing to install: the environment alone is made\n")
+def test_the_server_is_installed_once_and_anew_when_it_was_cut_off(tmp_path, monkeypatch):
+    lock_path = tmp_path / "any.lock"
+    lock_path.write_text("# what is installed does not matter here\n")
     said: list[str] = []
+
+    def make_slowly(argv: tuple[str, ...], _advice: str) -> None:
+        if argv[1:3] == ("-m", "venv"):
+            time.sleep(0.3)
+            (Path(argv[3]) / "bin").mkdir(parents=True)
+            (Path(argv[3]) / "bin" / "python").touch()
+
+    monkeypatch.setattr(aws, "_run", make_slowly)
     threads = [threading.Thread(target=aws.prepare, args=(said.append, tmp_path, lock_path)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -118,10 +130,12 @@ def test_the_server_is_installed_once_and_anew_when_it_was_cut_off(tmp_path):
 def test_a_failed_installation_is_told_and_not_taken_for_a_good_one(tmp_path):
     lock_path = tmp_path / "unhashed.lock"
     lock_path.write_text("ministack==1.5.33\n")
-    for _ in range(2):
-        with pytest.raises(LocalStackError, match="hashes") as failed:
-            aws.prepare(silent, tmp_path, lock_path)
-        assert "pip could not install" in str(failed.value)
+    with pytest.raises(LocalStackError, match="hashes") as failed:
+        aws.prepare(silent, tmp_path, lock_path)
+    assert "pip could not install" in str(failed.value)
+    (place,) = (tmp_path / ".local").glob("ministack-*[!k]")
+    assert aws._python(place).exists()
+    assert not aws._complete(place)
 
 
 def test_a_missing_lock_file_is_told(tmp_path):

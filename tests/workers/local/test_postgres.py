@@ -24,6 +24,7 @@ from workers.local.processes import LOOPBACK, LocalStackError
 
 pytestmark = pytest.mark.stack
 
+PROJECT = Path(__file__).resolve().parents[3]
 ROOT = os.geteuid() == 0
 
 
@@ -55,8 +56,26 @@ def closed_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def home(open_dir: Path) -> Path:
+def new_home(open_dir: Path) -> Path:
+    """Where a server is to be made."""
     return open_dir / "postgres"
+
+
+@pytest.fixture(scope="module")
+def made_home() -> Iterator[Path]:
+    """A server that was made and stopped; initdb is most of what a test would take."""
+    with tempfile.TemporaryDirectory(prefix="roadcall-test-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        with running(Path(folder) / "postgres"):
+            pass
+        yield Path(folder) / "postgres"
+
+
+@pytest.fixture
+def home(made_home: Path, new_home: Path) -> Path:
+    """A stopped server of the test's own: a copy, owners included."""
+    subprocess.run(["/bin/cp", "-a", str(made_home), str(new_home)], check=True)
+    return new_home
 
 
 def silent(_line: str) -> None:
@@ -98,9 +117,9 @@ def listeners() -> set[tuple[str, int]]:
     return found
 
 
-def test_it_starts_quickly_with_the_settings_that_were_asked_for(home):
+def test_it_starts_quickly_with_the_settings_that_were_asked_for(new_home):
     began = time.monotonic()
-    with running(home) as server:
+    with running(new_home) as server:
         assert time.monotonic() - began < 8  # about half a second; the rest is for a busy machine
         assert one(server, "SHOW max_connections") == "100"
         assert one(server, "SHOW fsync") == "on"
@@ -114,10 +133,10 @@ def test_without_fsync_a_commit_does_not_wait_for_the_disk(home):
         assert (one(server, "SHOW fsync"), one(server, "SHOW synchronous_commit")) == ("off", "off")
 
 
-def test_data_port_and_password_survive_a_restart(home):
-    with running(home) as first, connect(first) as connection:
+def test_data_port_and_password_survive_a_restart(new_home):
+    with running(new_home) as first, connect(first) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-    with running(home) as second:
+    with running(new_home) as second:
         assert one(second, "SELECT answer FROM kept") == 42
         assert (second.port, second.password) == (first.port, first.password)
 
@@ -135,10 +154,10 @@ def test_nothing_runs_after_the_stop_and_an_open_transaction_does_not_delay_it(h
             connection.execute("SELECT 1")
 
 
-def test_the_password_is_private_and_a_wrong_one_is_refused(home):
-    with running(home) as server:
-        assert stat.S_IMODE((home / "password").stat().st_mode) == 0o600
-        assert not (home / "password.initdb").exists()
+def test_the_password_is_private_and_a_wrong_one_is_refused(new_home):
+    with running(new_home) as server:
+        assert stat.S_IMODE((new_home / "password").stat().st_mode) == 0o600
+        assert not (new_home / "password.initdb").exists()
         assert one(server, "SELECT rolpassword LIKE 'SCRAM-SHA-256$%' FROM pg_authid WHERE rolname = 'postgres'")
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             connect(server, password="wrong")
@@ -201,7 +220,7 @@ def test_after_its_supervisor_was_killed_the_next_start_just_works(home):
 import sys, time
 from contextlib import ExitStack
 from pathlib import Path
-sys.path.insert(0, {str(Path.cwd())!r})
+sys.path.insert(0, {str(PROJECT)!r})
 from workers.local import postgres
 with ExitStack() as stack:
     server = postgres.serve(stack, Path({str(home)!r}), Path({str(home.parent / "postgres.log")!r}), say=print)
@@ -231,39 +250,44 @@ def test_a_taken_port_is_changed_and_told(home):
     assert f"Port {first.port} of Postgres is taken" in said[0]
 
 
-def test_a_data_directory_that_was_cut_off_while_made_is_made_anew(home):
-    (home / "data.new").mkdir(parents=True)
-    (home / "data.new" / "PG_VERSION").write_text("18\n")
-    with running(home) as server:
+def test_a_data_directory_that_was_cut_off_while_made_is_made_anew(new_home):
+    (new_home / "data.new").mkdir(parents=True)
+    (new_home / "data.new" / "PG_VERSION").write_text("18\n")
+    with running(new_home) as server:
         assert one(server, "SELECT 1") == 1
 
 
-def test_data_of_another_major_version_is_refused(home):
-    with running(home):
-        pass
-    (home / "data" / "PG_VERSION").write_text("14\n")
-    with pytest.raises(LocalStackError, match="made by Postgres 14, but this is Postgres 18"), running(home):
+def make_home(home: Path, major: int = 18, way: Way | None = None) -> None:
+    """The look of a stopped server's folder, for the tests in which none is ever started on it."""
+    (home / "data").mkdir(parents=True)
+    (home / "data" / "PG_VERSION").write_text(f"{major}\n")
+    (home / "password").write_text("secret\n")
+    (home / "way").write_text(f"{way or (Way.NOBODY if ROOT else Way.OWN)}\n")
+
+
+def test_data_of_another_major_version_is_refused(new_home):
+    make_home(new_home, major=14)
+    with pytest.raises(LocalStackError, match="made by Postgres 14, but this is Postgres 18"), running(new_home):
         pass
 
 
 @pytest.mark.parametrize("lost", ["password", "way"])
-def test_data_that_lost_what_belongs_to_it_is_refused(home, lost):
-    with running(home):
-        pass
-    (home / lost).unlink()
-    with pytest.raises(LocalStackError, match="start with an empty database"), running(home):
+def test_data_that_lost_what_belongs_to_it_is_refused(new_home, lost):
+    make_home(new_home)
+    (new_home / lost).unlink()
+    with pytest.raises(LocalStackError, match="start with an empty database"), running(new_home):
         pass
 
 
-def test_a_missing_wheel_is_told(home, monkeypatch):
+def test_a_missing_wheel_is_told(new_home, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(LocalStackError, match=r"pip install '\.\[local\]'"), running(home):
+    with pytest.raises(LocalStackError, match=r"pip install '\.\[local\]'"), running(new_home):
         pass
 
 
-def test_a_directory_without_binaries_is_told(home, open_dir):
+def test_a_directory_without_binaries_is_told(new_home, open_dir):
     (open_dir / "bin").mkdir()
-    with pytest.raises(LocalStackError, match="PAYMENTS_POSTGRES_BIN"), running(home, binaries=open_dir / "bin"):
+    with pytest.raises(LocalStackError, match="PAYMENTS_POSTGRES_BIN"), running(new_home, binaries=open_dir / "bin"):
         pass
 
 
@@ -279,10 +303,10 @@ def test_a_port_that_is_taken_at_the_last_moment_is_no_obstacle(home, monkeypatc
 
 
 @AS_ROOT
-def test_root_becomes_nobody_where_nobody_may_go(home):
-    with running(home) as server:
-        assert (home / "way").read_text().strip() == Way.NOBODY
-        assert (home / "data").stat().st_uid == Path(f"/proc/{server.child.pid}").stat().st_uid != 0
+def test_root_becomes_nobody_where_nobody_may_go(new_home):
+    with running(new_home) as server:
+        assert (new_home / "way").read_text().strip() == Way.NOBODY
+        assert (new_home / "data").stat().st_uid == Path(f"/proc/{server.child.pid}").stat().st_uid != 0
 
 
 @BY_UNSHARE
@@ -297,14 +321,14 @@ def test_root_uses_a_user_namespace_where_nobody_may_not_go_and_keeps_to_it(clos
 
 
 @AS_ROOT
-def test_binaries_that_nobody_may_not_read_are_copied(home, closed_dir, monkeypatch):
+def test_binaries_that_nobody_may_not_read_are_copied(new_home, closed_dir, monkeypatch):
     package = postgres.wheel_binaries().parent.parent
     shutil.copytree(package / "pginstall", closed_dir / package.name / "pginstall", symlinks=True)
     shutil.copytree(package.with_name(f"{package.name}.libs"), closed_dir / f"{package.name}.libs")
     monkeypatch.setattr(shutil, "which", lambda _name: "/nowhere/unshare")
     for _ in range(2):
-        with running(home, binaries=closed_dir / package.name / "pginstall" / "bin") as server:
-            assert (home / "way").read_text().strip() == Way.NOBODY
+        with running(new_home, binaries=closed_dir / package.name / "pginstall" / "bin") as server:
+            assert (new_home / "way").read_text().strip() == Way.NOBODY
             assert one(server, "SELECT 1") == 1
     assert stat.S_IMODE(closed_dir.stat().st_mode) == 0o700
 
@@ -319,11 +343,9 @@ def test_root_is_told_what_to_do_where_no_way_works(closed_dir, monkeypatch):
 
 
 @AS_ROOT
-def test_data_of_a_normal_user_is_not_opened_by_root(home):
-    with running(home):
-        pass
-    (home / "way").write_text("own\n")
-    with pytest.raises(LocalStackError, match="run as that account"), running(home):
+def test_data_of_a_normal_user_is_not_opened_by_root(new_home):
+    make_home(new_home, way=Way.OWN)
+    with pytest.raises(LocalStackError, match="run as that account"), running(new_home):
         pass
 
 
@@ -333,7 +355,7 @@ def test_a_normal_user_needs_nothing_special(open_dir):
 import os, sys
 from contextlib import ExitStack
 from pathlib import Path
-sys.path.insert(0, {str(Path.cwd())!r})
+sys.path.insert(0, {str(PROJECT)!r})
 from workers.local import postgres
 home = Path({str(open_dir / "postgres")!r})
 with ExitStack() as stack:

@@ -17,6 +17,7 @@ import pytest
 from workers.local import processes
 from workers.local.processes import LOOPBACK, Child, LocalStackError, Program
 
+PROJECT = Path(__file__).resolve().parents[3]
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help exists on Linux only")
 
 
@@ -112,12 +113,26 @@ def test_a_program_that_is_not_there_is_told(tmp_path):
         Child.start(program(tmp_path, "/nowhere/at/all"))
 
 
+def test_a_child_whose_identity_cannot_be_kept_is_not_left_running(tmp_path, monkeypatch):
+    started: list[subprocess.Popen[bytes]] = []
+    original = processes._spawn
+
+    def remember(wanted: Program, log_descriptor: int) -> "subprocess.Popen[bytes]":
+        started.append(original(wanted, log_descriptor))
+        return started[0]
+
+    monkeypatch.setattr(processes, "_spawn", remember)
+    with pytest.raises(FileNotFoundError):
+        Child.start(program(tmp_path, "/bin/sleep", "60", pid_path=tmp_path / "missing" / "pid"))
+    assert started[0].poll() is not None
+
+
 @LINUX_ONLY
 def test_a_child_is_stopped_when_its_parent_is_killed(tmp_path):
     code = f"""
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {str(Path.cwd())!r})
+sys.path.insert(0, {str(PROJECT)!r})
 from workers.local.processes import Child, Program
 child = Child.start(Program(("/bin/sleep", "60"), {{}}, Path({str(tmp_path / "log")!r}), "It"))
 print(child.pid, flush=True)
