@@ -32,6 +32,11 @@ def as_uuid(text: str | None) -> UUID | None:
     return UUID(text) if text is not None and _UUID.fullmatch(text) else None
 
 
+def legacy_uuid(text: str) -> UUID:
+    """Return the UUID that an id of any form stands for: itself, or one derived from a form such as `incident-001`."""
+    return as_uuid(text) or derive("legacy", text)
+
+
 def work_source_key(incident_id: str, vendor_id: str, event_key: str) -> str:
     """Return the business key of one finished job: incident, vendor, and the producer's event."""
     return f"work:{incident_id}:{vendor_id}:{event_key}"

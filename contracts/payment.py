@@ -120,6 +120,15 @@ class Payment:
         """Amount and currency together."""
         return Money(self.amount_cents, self.currency)
 
+    @property
+    def fraud_blocks(self) -> bool:
+        """Whether a fraud review must clear the payment first."""
+        return self.fraud_status in FRAUD_BLOCKS
+
+
+#: The fraud statuses that stand in the way of approval and payout until a review clears the payment.
+FRAUD_BLOCKS = frozenset({"flagged", "confirmed"})
+
 
 class AttemptState(StrEnum):
     """What is known of one payout attempt; `unknown` is an answer, not an error."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from contracts.canonical import canonical_json, integral, utc_microseconds
-from contracts.ids import as_uuid, derive
+from contracts.ids import as_uuid, legacy_uuid
 from contracts.inbound import CreatePayment, WireAmount, WorkCompleted, WorkPricing
 from contracts.money import Money, currency_code, minor_units
 from contracts.payment import LineItem, PayerType, PaymentRequest
@@ -128,7 +128,7 @@ def _required_id(text: str, field: str, *, legacy: bool = False) -> UUID:
     if found is not None:
         return found
     if legacy and text:
-        return derive("legacy", text)
+        return legacy_uuid(text)
     raise _Rejection(Refusal.NON_UUID_ID, field)
 
 

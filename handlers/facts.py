@@ -28,7 +28,11 @@ def of_work(tx: Tx, message: WorkCompleted, cause: Cause) -> Loading:
     """Lock the payment that this work already has: by its id, its business key, or as live work."""
     source_key = work_completed.source_key(message, cause.fingerprint)
     found = payments.lock_work(
-        tx, ids.payment_id(source_key), source_key, as_uuid(message.incident_id), as_uuid(message.vendor_id)
+        tx,
+        ids.payment_id(source_key),
+        source_key,
+        ids.legacy_uuid(message.incident_id),
+        ids.legacy_uuid(message.vendor_id),
     )
     return Loading(found, Pending(_nothing))
 

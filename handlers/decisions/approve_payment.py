@@ -40,7 +40,9 @@ def _too_late(facts: Facts, message: ApprovePayment, now: datetime, payment: Pay
 def _guard(payment: Payment, actor: Actor) -> Refusal | None:
     if actor.id in (payment.created_by, payment.vendor_id):
         return Refusal.SELF_APPROVAL
-    return Refusal.ON_HOLD if payment.on_hold else None
+    if payment.on_hold:
+        return Refusal.ON_HOLD
+    return Refusal.FRAUD_REVIEW_REQUIRED if payment.fraud_blocks else None
 
 
 def _approved(

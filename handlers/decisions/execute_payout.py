@@ -88,7 +88,7 @@ def _unknown(facts: Facts, now: datetime, payment: Payment, attempt: Attempt, re
     after = certain(payment, Event.PAYOUT_UNKNOWN, now)
     order = ordered(attempt, facts.cause, check=attempt.checks)
     posts = (Post(announced(after, open_still, facts.cause, now)), Post(order, not_before=due))
-    return _settled(payment, after, Event.PAYOUT_UNKNOWN, open_still, posts, unknown_because=reason[:64])
+    return _settled(payment, after, Event.PAYOUT_UNKNOWN, open_still, posts, unknownBecause=reason[:64])
 
 
 def _settled(

@@ -45,7 +45,7 @@ def _ordered(facts: Facts, message: ProcessPayment) -> Payment | Flaw:
 def _guard(payment: Payment) -> Refusal | None:
     if payment.on_hold:
         return Refusal.ON_HOLD
-    if payment.fraud_status in {"flagged", "confirmed"}:
+    if payment.fraud_blocks:
         return Refusal.FRAUD_REVIEW_REQUIRED
     return Refusal.PAYER_NOT_CHARGEABLE if payment.payer_type is PayerType.DRIVER_IC else None
 

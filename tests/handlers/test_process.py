@@ -8,7 +8,7 @@ from contracts.envelope import Queue
 from contracts.outcome import Outcome
 from contracts.provider import Accepted, Declined, Unknown
 from contracts.refusals import Refusal
-from handlers.decision import NotYet
+from handlers.decision import NotYet, Rules
 from store.db import Pool
 from tests.kit import messages as m
 from tests.kit.funnel import fresh, once, rows, twice
@@ -141,6 +141,14 @@ def test_work_that_is_reported_again_after_its_payment_was_cancelled_makes_a_new
     again = twice(pool, m.parsed(m.work(eventId="after-the-cancellation")))
     assert again.outcome is Outcome.APPLIED
     assert again.payment_id != payment_id
+
+
+def test_work_under_legacy_ids_meets_its_payment_again(pool: Pool):
+    rules = Rules(provider="sandbox", allow_legacy_ids=True)
+    first = twice(pool, m.parsed(m.work(incidentId="test-incident-001")), rules=rules)
+    again = twice(pool, m.parsed(m.work(incidentId="test-incident-001", eventId="second")), rules=rules)
+    assert (first.outcome, again.outcome) == (Outcome.APPLIED, Outcome.IGNORED)
+    assert again.payment_id == first.payment_id
 
 
 def test_a_pruned_inbox_does_not_create_a_second_payment(pool: Pool):

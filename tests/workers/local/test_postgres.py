@@ -242,6 +242,7 @@ def test_a_taken_port_is_changed_and_told(home):
     with running(home) as first:
         pass
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # other tests have used the same port just now
         other.bind((LOOPBACK, first.port))
         other.listen()
         with running(home, say=said.append) as second:
