@@ -234,6 +234,8 @@ def ping(pool: Pool) -> None:
 _CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)
 _TIMEOUT = (errors.LockNotAvailable, errors.QueryCanceled, errors.IdleInTransactionSessionTimeout)
 _CONNECTION = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
     errors.ReadOnlySqlTransaction,  # a writer that has become a reader: failover
     errors.InvalidPassword,  # rotated credentials: the next connection asks for fresh ones
     errors.InvalidAuthorizationSpecification,
@@ -252,6 +254,6 @@ def translated(error: psycopg.Error) -> Transient | StoreFault:
         return Transient(TransientReason.TIMEOUT, state)
     # OperationalError without a state is a broken or refused connection, or a pool that had none in time;
     # with one it is the server's: shutting down, starting up, out of resources.
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | _CONNECTION):
+    if isinstance(error, _CONNECTION):
         return Transient(TransientReason.CONNECTION, state)
     return StoreFault(error)
