@@ -58,7 +58,15 @@ step 'Installing the project, editable'
 "$inside" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 
 step 'Preparing the local AWS'
-"$inside" -c 'from workers.local.aws import prepare; prepare(print)'
+"$inside" -c '
+import sys
+from workers.local.aws import prepare
+from workers.local.processes import LocalStackError
+try:
+    prepare(print)
+except LocalStackError as error:
+    sys.exit(f"\nCannot set up: {error}")
+'
 
 pwd -P >.venv/.ready
 rm -f .venv/.unfinished

@@ -26,10 +26,13 @@ SPELLINGS = {
     "the environment": 'import os\n\nhome = os.environ["HOME"]\n',
     "the environment's mapping": 'from os import environ as e\n\nhome = e["HOME"]\n',
     "a setting": 'import os\n\nhome = os.getenv("HOME")\n',
+    "today's date": "from datetime import date as day\n\ntoday = day.today()\n",
+    "the clock, taken along unread": "import time\n\nread = time.monotonic\n",
 }
 #: What looks like it and is none.
 HARMLESS = {
     "a time as a value": "from datetime import datetime\n\n\ndef later(now: datetime) -> datetime:\n    return now\n",
+    "a pause": "import time\n\ntime.sleep(1)\n",
     "a derived id": 'import uuid\n\nid_ = uuid.uuid5(uuid.NAMESPACE_URL, "x")\n',
     "a name of our own": "def show(environ: dict[str, str]) -> None:\n    environ.clear()\n",
 }
@@ -68,6 +71,11 @@ def test_our_scan_sees_it(spelling):
     assert list(banned_uses(ast.parse(SPELLINGS[spelling])))
 
 
+@pytest.mark.parametrize("module", ["os", "time", "uuid"])
+def test_our_scan_sees_a_star(module):
+    assert list(banned_uses(ast.parse(f"from {module} import *\n")))
+
+
 @pytest.mark.parametrize("name", HARMLESS)
 def test_our_scan_knows_what_is_harmless(name):
     assert not list(banned_uses(ast.parse(HARMLESS[name])))
@@ -87,12 +95,18 @@ def banned_uses(tree: ast.Module) -> Iterator[tuple[int, str]]:
     imported = dict(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name for alias in node.names for name in _taken(f"{node.module}.{alias.name}")]
         elif isinstance(node, ast.Attribute | ast.Name):
             names = [_full_name(node, imported)]
         else:
             continue
         yield from ((node.lineno, name) for name in names if name in BANNED)
+
+
+def _taken(imported: str) -> list[str]:
+    """What `from … import …` takes by this full name; a star takes everything banned that the module has."""
+    package, _, name = imported.rpartition(".")
+    return [banned for banned in BANNED if banned.rpartition(".")[0] == package] if name == "*" else [imported]
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:

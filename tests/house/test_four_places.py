@@ -1,4 +1,7 @@
-"""A message kind has four places that carry its name: model, decision, route, sample."""
+"""A message kind has four places that carry its name: model, decision, route, sample.
+
+The envelope names it too: which queue it comes by, in which form.
+"""
 
 import ast
 import re
@@ -7,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from contracts import inbound
+from contracts.envelope import DELIVERIES
 from contracts.inbound import KINDS, InboundMessage
 from handlers.routes import ROUTES
 from tests.house.tree import ROOT, parsed
 
 DECISIONS = ROOT / "handlers" / "decisions"
 SAMPLES = ROOT / "tests" / "contracts" / "samples" / "inbound"
+#: What kinds have in common: nobody sends one of these.
+ABSTRACT = {"Command", "PaymentCommand"}
 
 
 def snake_case(kind: str) -> str:
@@ -29,7 +35,7 @@ def kind_of_sample(path: Path) -> str | None:
 
 
 def model_names() -> set[str]:
-    """The message classes of `contracts/inbound.py` as its text has them; one that others extend is no kind itself."""
+    """The message classes of `contracts/inbound.py` as its text has them, whether or not anybody registered them."""
     parents = {
         node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
         for node in parsed(ROOT / "contracts" / "inbound.py").body
@@ -39,14 +45,14 @@ def model_names() -> set[str]:
     while found:
         found = {name for name, bases in parents.items() if bases & messages} - messages
         messages |= found
-    extended = set[str]().union(*parents.values()) - set(KINDS)
-    return {name for name in messages - extended if not name.startswith("_")}
+    concrete = messages - ABSTRACT - {InboundMessage.__name__}
+    return {name for name in concrete if not name.startswith("_")}
 
 
 def test_every_model_is_registered():
     assert model_names() == set(KINDS), (
         f"{sorted(model_names() ^ set(KINDS))}: a message class of contracts/inbound.py comes with its row in KINDS; "
-        "one that only serves others begins with an underscore or is extended by them"
+        "one that only serves others begins with an underscore or stands in ABSTRACT, in this file"
     )
 
 
@@ -77,6 +83,18 @@ def test_a_kind_has_a_sample(kind):
     assert any(kind_of_sample(path) == kind for path in SAMPLES.glob("*.json")), (
         f"add tests/contracts/samples/inbound/{snake_case(kind)}.json, a message as its producer sends it"
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_has_a_delivery(kind):
+    assert DELIVERIES.get(kind), (
+        f"add a row for {kind} to DELIVERIES in contracts/envelope.py: on any queue it would be malformed"
+    )
+
+
+def test_no_delivery_without_a_kind():
+    stray = sorted(set(DELIVERIES) - set(KINDS))
+    assert not stray, f"DELIVERIES has rows for {stray}, which KINDS does not know: such a message could not be parsed"
 
 
 def test_no_decision_without_a_kind():

@@ -63,8 +63,8 @@ def test_a_sign_hangs_on_the_door(room):
     sign = ast.get_docstring(parsed(ROOT / room / "__init__.py")) or ""
     wanted = "say in its docstring what the room is for, then 'May import: …' and 'Must not: …', a line each"
     assert len(sign.splitlines()) > 1, f"{room}/__init__.py: {wanted}"
-    for word in ("import", "must not"):
-        assert word in sign.lower(), f"{room}/__init__.py lacks '{word}': {wanted}"
+    for words in ("May import", "Must not"):
+        assert words in sign, f"{room}/__init__.py lacks '{words}': {wanted}"
 
 
 def test_names_say_what_is_inside():

@@ -1,0 +1,275 @@
+"""The SQS broker under Dramatiq's real Worker: what is deleted, what comes back, and what is left after a stop."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from dramatiq.middleware import CurrentMessage
+from dramatiq.worker import Worker
+
+from contracts.envelope import Queue
+from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
+from workers.broker import BrokerOptions, Delivery, MissingRedrivePolicyError, Settlement, SqsBroker, inbound_queue
+from workers.main import declare_actors
+from workers.telemetry import Metrics
+
+EVENTS = str(Queue.EVENTS)
+DLQ = f"{EVENTS}-dlq"
+OPTIONS = BrokerOptions(
+    room=16, poll_wait_s=0, visibility_s=30, renew_every_s=30, backoff_s=(5, 15, 45, 120, 300), backoff_jitter=0.2
+)
+Handle = Callable[[Delivery], None]
+
+
+class Running:
+    """A broker with a worker on it."""
+
+    def __init__(self, sqs: MemorySqs, options: BrokerOptions, handle: Handle) -> None:
+        self.sqs = sqs
+        self.metrics = Metrics()
+        queues = [inbound_queue(sqs, queue, URL + queue) for queue in Queue]  # type: ignore[arg-type]
+        self.broker = SqsBroker(sqs, queues, options, self.metrics)  # type: ignore[arg-type]
+
+        def actor() -> None:
+            delivery: object = CurrentMessage.get_current_message()
+            assert isinstance(delivery, Delivery)
+            handle(delivery)
+
+        declare_actors(self.broker, actor)
+        self.worker = Worker(self.broker, worker_threads=4, worker_timeout=50)
+
+    def lost(self) -> float:
+        return self.metrics.registry.get_sample_value("payments_visibility_extensions_total", {"result": "lost"}) or 0
+
+
+@contextmanager
+def running(sqs: MemorySqs, handle: Handle, **options: object) -> Iterator[Running]:
+    found = Running(sqs, replace(OPTIONS, **options), handle)  # type: ignore[arg-type]
+    found.worker.start()
+    found.broker.start()
+    try:
+        yield found
+    finally:
+        found.worker.stop(timeout=5_000)
+        assert found.broker.shut_down(5)
+    assert found.broker.held == 0, "room leaked"
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("poller", "lease"))]
+
+
+def settle(settlement: Settlement, reason: str = "") -> Handle:
+    return lambda delivery: delivery.settle_as(settlement, reason)
+
+
+def say_nothing(_delivery: Delivery) -> None:
+    """A handler that ends without an outcome."""
+
+
+def fail(_delivery: Delivery) -> None:
+    raise RuntimeError("a bug")
+
+
+def test_a_message_is_deleted_once_its_handler_has_said_so():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    with running(sqs, settle(Settlement.DELETE)):
+        until(lambda: not sqs.held(EVENTS))
+    assert sqs.named("change_message_visibility") == []
+
+
+@pytest.mark.parametrize("handle", [say_nothing, fail, settle(Settlement.RETRY)])
+def test_whatever_is_not_an_outcome_leaves_the_same_message_to_come_back(handle):
+    sqs = MemorySqs()
+    message_id = sqs.put(EVENTS, "one")
+    with running(sqs, handle):
+        until(lambda: sqs.named("change_message_visibility"))
+        [stored] = sqs.held(EVENTS)
+        assert stored.message_id == message_id
+        assert 3 <= sqs.visible_in(EVENTS)[0] <= 6.5, "5 s, give or take a fifth"
+    assert sqs.named("delete_message") == []
+    assert sqs.named("send_message") == []
+
+
+@pytest.mark.parametrize(("receives", "base_s"), [(1, 5), (2, 15), (3, 45), (4, 120), (5, 300), (9, 300)])
+def test_the_back_off_follows_the_receive_count(receives, base_s):
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    sqs.held(EVENTS)[0].receive_count = receives - 1
+    with running(sqs, settle(Settlement.RETRY)):
+        until(lambda: sqs.named("change_message_visibility"))
+    delay_s = sqs.named("change_message_visibility")[0]["VisibilityTimeout"]
+    assert base_s * 0.8 - 1 <= delay_s <= base_s * 1.2 + 1
+
+
+def test_a_dead_letter_carries_body_and_reason_and_only_then_leaves_its_queue():
+    sqs = MemorySqs()
+    kept = {"trace": {"DataType": "String", "StringValue": "abc"}}
+    message_id = sqs.put(EVENTS, "rubbish", kept)
+    with running(sqs, settle(Settlement.DEAD_LETTER, "not_json")):
+        until(lambda: not sqs.held(EVENTS))
+    [dead] = sqs.held(DLQ)
+    texts = {name: value["StringValue"] for name, value in dead.attributes.items()}
+    assert dead.body == "rubbish"
+    assert texts["Reason"] == "not_json"
+    assert texts["OriginalMessageId"] == message_id
+    assert texts["OriginalQueue"] == EVENTS
+    assert texts["trace"] == "abc"
+    operations = [operation for operation, _ in sqs.calls]
+    assert operations.index("send_message") < operations.index("delete_message")
+
+
+def test_a_dead_letter_that_cannot_be_sent_stays_where_it_is():
+    sqs = MemorySqs()
+    sqs.faults["send_message"].append(throttled())
+    sqs.put(EVENTS, "rubbish")
+    with running(sqs, settle(Settlement.DEAD_LETTER, "not_json")):
+        until(lambda: sqs.named("send_message"))
+    assert len(sqs.held(EVENTS)) == 1
+    assert sqs.named("delete_message") == []
+
+
+def test_a_failed_delete_leaks_no_room_and_costs_the_message_nothing():
+    sqs = MemorySqs()
+    sqs.faults["delete_message"].extend(unreachable() for _ in range(20))
+    for number in range(60):
+        sqs.put(EVENTS, str(number))
+    with running(sqs, settle(Settlement.DELETE), room=4) as found:
+        until(lambda: len(sqs.named("delete_message")) == 60)
+        until(lambda: found.broker.held == 0)
+    assert len(sqs.held(EVENTS)) == 20, "they come back when their lease ends"
+
+
+def test_a_failed_receive_does_not_end_its_poller(monkeypatch):
+    monkeypatch.setattr("workers.broker.POLL_ERROR_PAUSE_S", 0.01)
+    sqs = MemorySqs()
+    sqs.faults["receive_message"].extend([throttled(), unreachable(), RuntimeError("unheard of")] * 3)
+    sqs.put(EVENTS, "one")
+    with running(sqs, settle(Settlement.DELETE)) as found:
+        until(lambda: not sqs.held(EVENTS))
+        assert found.broker.dead_threads() == []
+
+
+def test_the_lease_is_renewed_while_a_message_is_handled_and_while_it_waits():
+    sqs = MemorySqs()
+    for number in range(6):  # four threads: two messages wait
+        sqs.put(EVENTS, str(number))
+    release = threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, slow, visibility_s=1, renew_every_s=0.3):
+        until(lambda: len(sqs.named("change_message_visibility_batch")) >= 5)
+        assert all(stored.receive_count == 1 for stored in sqs.held(EVENTS)), "none was delivered a second time"
+        release.set()
+        until(lambda: not sqs.held(EVENTS))
+
+
+def test_a_lost_lease_is_noticed_and_not_fought():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    release, entered = threading.Event(), threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        sqs.refused.add(delivery.receipt_handle)
+        entered.set()
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, slow, renew_every_s=0.05) as found:
+        assert entered.wait(5)
+        until(lambda: found.lost() == 1)
+        release.set()
+        until(lambda: found.broker.held == 0)
+    assert sqs.named("delete_message") == []
+
+
+def test_a_message_held_too_long_is_given_up():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    release = threading.Event()
+
+    def slow(_delivery: Delivery) -> None:
+        release.wait(10)
+
+    with running(sqs, slow, renew_every_s=0.05, hold_max_s=0.2) as found:
+        until(lambda: found.lost() == 1)
+        release.set()
+
+
+def test_no_more_is_taken_than_there_is_room_for():
+    sqs = MemorySqs()
+    for number in range(40):
+        sqs.put(EVENTS, str(number))
+    release = threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, slow, room=6) as found:
+        until(lambda: found.broker.held == 6)
+        threading.Event().wait(0.1)  # a poller that ignored its room would have taken more by now
+        assert found.broker.held == 6
+        assert sum(stored.receive_count for stored in sqs.held(EVENTS)) == 6
+        release.set()
+        until(lambda: not sqs.held(EVENTS))
+
+
+def test_a_stop_finishes_what_is_handled_and_hands_back_what_waits():
+    sqs = MemorySqs()
+    for number in range(12):
+        sqs.put(EVENTS, str(number))
+    entered, release = threading.Semaphore(0), threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        entered.release()
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, slow, room=10):
+        for _ in range(4):
+            assert entered.acquire(timeout=5)
+        until(lambda: sum(stored.receive_count for stored in sqs.held(EVENTS)) == 10)
+        threading.Timer(0.2, release.set).start()
+    left = sqs.held(EVENTS)
+    assert len(left) == 8, "four were finished"
+    assert max(sqs.visible_in(EVENTS)) <= 0, "the others are visible again at once"
+    assert sum(stored.receive_count for stored in left) == 6
+
+
+def test_the_queue_of_a_delivery_is_the_one_it_came_from_whatever_its_body_says():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, '{"queue_name": "payments-payouts", "actor_name": "evil"}')
+    seen: list[str] = []
+
+    def look(delivery: Delivery) -> None:
+        seen.append(delivery.queue_name)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, look) as found:
+        until(lambda: not sqs.held(EVENTS))
+        assert all(thread.is_alive() for thread in found.worker.workers)
+    assert seen == [EVENTS]
+
+
+def test_a_queue_without_redrive_policy_is_refused():
+    with pytest.raises(MissingRedrivePolicyError, match="payments-events has no RedrivePolicy"):
+        inbound_queue(MemorySqs(redrive=False), Queue.EVENTS, URL + EVENTS)  # type: ignore[arg-type]
+
+
+def test_nothing_can_be_sent_past_the_outbox():
+    found = Running(MemorySqs(), OPTIONS, say_nothing)
+    with pytest.raises(NotImplementedError, match="outbox"):
+        found.broker.enqueue(object())  # type: ignore[arg-type]
+
+
+def test_a_dead_poller_is_noticed():
+    sqs = MemorySqs()
+    with running(sqs, settle(Settlement.DELETE)) as found:
+        assert found.broker.dead_threads() == []
+        found.broker._pollers.append(threading.Thread(name="poller-dead"))
+        assert found.broker.dead_threads() == ["poller-dead"]
+        found.broker._pollers.pop()
