@@ -4,6 +4,7 @@
 process could do its work now.
 """
 
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from workers import clock
 
 #: How long an answer of the database is believed, so that probes cannot load it.
 READY_TTL_S = 5.0
-#: How long a server may take to start or to stop.
+#: How long a server may take to stop.
 SERVER_TURN_S = 5.0
 
 Check = Callable[[], Mapping[str, Any]]
@@ -136,27 +137,29 @@ class Server:
     """A role's HTTP server, in a thread of its own."""
 
     def __init__(self, app: Starlette, host: str, port: int) -> None:
-        config = uvicorn.Config(
-            app, host=host, port=port, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False
-        )
+        self._address = (host, port)
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+        self._thread = threading.Thread(name="http", daemon=True)
 
     def start(self) -> str:
         """Start serving and return the base URL; port 0 takes a free one.
 
         Raises:
-            NotReadyError: the port is taken or may not be had.
+            NotReadyError: the address may not be had.
         """
+        host, port = self._address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listener = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise NotReadyError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="http", daemon=True
+        )
         self._thread.start()
-        deadline = clock.monotonic() + SERVER_TURN_S
-        while not self._server.started:
-            if not self._thread.is_alive() or clock.monotonic() > deadline:
-                host, port = self._server.config.host, self._server.config.port
-                raise NotReadyError(f"cannot listen on {host}:{port}; is the port taken?")
-            self._thread.join(0.01)
-        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
+        shown = f"[{host}]" if family is socket.AF_INET6 else host
+        return f"http://{shown}:{listener.getsockname()[1]}"
 
     def alive(self) -> bool:
         """Whether the server's thread runs."""
@@ -165,4 +168,5 @@ class Server:
     def stop(self) -> None:
         """Stop serving."""
         self._server.should_exit = True
-        self._thread.join(SERVER_TURN_S)
+        if self._thread.is_alive():
+            self._thread.join(SERVER_TURN_S)

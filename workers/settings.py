@@ -102,7 +102,12 @@ class Settings(BaseSettings):
     @field_validator("backoff_s", "check_after_s", mode="before")
     @classmethod
     def _durations(cls, value: Any) -> Any:
-        return tuple(float(word) for word in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(float(word) for word in value.split(","))
+        except ValueError:
+            raise ValueError("needs seconds, separated by commas") from None  # without the value: it may be a secret
 
     @field_validator("backoff_s", "check_after_s", "work_sources")
     @classmethod

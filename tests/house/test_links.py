@@ -122,3 +122,10 @@ def test_code_is_found_in_every_dress_and_without_comments(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("make up `make a`\n\n    make b  # make sure\n\n```sh\nmake c\n```\n", encoding="utf-8")
     assert re.findall(r"\bmake (\w+)", code(page)) == ["c", "b", "a"]
+
+
+def test_every_proof_that_the_architecture_names_exists():
+    named = re.findall(r"`(tests/[\w/.]+)`", (ROOT / "ARCHITECTURE.md").read_text())
+    assert named, "the architecture names the tests that prove its promises"
+    missing = sorted(name for name in named if not (ROOT / name).exists())
+    assert not missing, f"ARCHITECTURE.md names {missing}, which do not exist: name the test that proves it"

@@ -1,0 +1,85 @@
+"""Settings: defaults that are safe, errors that name the variable, and never a value in a text."""
+
+import pytest
+
+from workers import settings
+from workers.settings import SettingsError
+
+
+def test_the_defaults_are_the_settled_numbers():
+    found = settings.load({})
+    assert (found.visibility_s, found.lease_renew_s, found.hold_max_s) == (60, 20, 600)
+    assert list(found.backoff_s) == [5, 15, 45, 120, 300]
+    assert (found.pool_size_max, found.pool_idle_s) == (10, 30)
+    assert (found.poll_wait_s, found.not_yet_s, found.stop_budget_s) == (20, 120, 45)
+    assert found.host == "127.0.0.1"
+    assert found.provider is None, "nobody is paid by a provider that nobody chose"
+
+
+def test_the_five_names_of_the_platform_are_kept():
+    found = settings.load(
+        {
+            "AURORA_SECRET_ARN": "arn",
+            "AURORA_ENDPOINT": "host",
+            "DATABASE_NAME": "name",
+            "APPROVAL_QUEUE_URL": "url",
+            "EVENT_BUS_NAME": "bus",
+        }
+    )
+    assert (found.aurora_secret_arn, found.aurora_endpoint, found.database_name) == ("arn", "host", "name")
+    assert (found.approval_queue_url, found.event_bus_name) == ("url", "bus")
+    assert settings.load({}).database_name == "roadcall"
+
+
+def test_an_unknown_name_is_an_error_that_names_it():
+    with pytest.raises(SettingsError, match="PAYMENTS_POOL_SIZE_MAXIMUM"):
+        settings.load({"PAYMENTS_POOL_SIZE_MAXIMUM": "10", "PAYMENTS_HOST": "::1", "UNRELATED": "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PAYMENTS_WORKER_THREADS", "s3cret"),
+        ("PAYMENTS_WORKER_THREADS", "0"),
+        ("PAYMENTS_POLL_WAIT_S", "21"),
+        ("PAYMENTS_BACKOFF_S", "5,s3cret"),
+        ("PAYMENTS_BACKOFF_S", ","),
+        ("PAYMENTS_PROVIDER", "s3cret"),
+        ("PAYMENTS_LOG_LEVEL", "s3cret"),
+        ("PAYMENTS_SUBMIT_WINDOW_S", "90000"),
+    ],
+)
+def test_a_bad_value_is_named_by_its_variable_and_not_quoted(name: str, value: str):
+    with pytest.raises(SettingsError, match=name) as caught:
+        settings.load({name: value})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_lists_are_written_with_commas():
+    found = settings.load({"PAYMENTS_WORK_SOURCES": "a, b", "PAYMENTS_BACKOFF_S": "1,2.5"})
+    assert found.work_sources == ("a", "b")
+    assert found.backoff_s == (1, 2.5)
+
+
+def test_an_empty_value_is_the_default():
+    assert settings.load({"PAYMENTS_WORKER_THREADS": ""}).worker_threads == 8
+
+
+def test_what_is_missing_is_listed_at_once():
+    with pytest.raises(SettingsError, match="PAYMENTS_EVENT_QUEUE_URL, EVENT_BUS_NAME"):
+        settings.load({}).require("event_queue_url", "event_bus_name", "database_name")
+
+
+def test_a_secret_does_not_show_in_a_text():
+    found = settings.load({"PAYMENTS_DATABASE_URL": "postgresql://s3cret"})
+    assert "s3cret" not in repr(found) + str(found)
+
+
+def test_the_fast_profile_is_made_of_settings():
+    assert settings.load(settings.FAST_PROFILE).poll_wait_s == 1
+
+
+def test_every_setting_is_in_the_reference():
+    listed = dict(settings.reference())
+    assert set(settings.FAST_PROFILE) <= set(listed)
+    assert listed["DATABASE_NAME"] == "roadcall"
