@@ -17,6 +17,10 @@ DESCRIPTION_CHARS_MAX = 255
 QUANTITY_MAX = 1_000_000
 LINES_MAX = 100
 METADATA_BYTES_MAX = 4_096
+#: A note beyond this is cut: it must not decide whether somebody is paid.
+NOTE_CHARS_MAX = 10_000
+#: The longest id of a producer that is no UUID.
+LEGACY_ID_CHARS_MAX = 200
 #: What the specified POST body may say about the circumstances; anything else might be personal data.
 METADATA_KEYS = frozenset({"serviceType", "duration", "workCompletedAt", "photoCount", "reference"})
 
@@ -91,7 +95,7 @@ def _from_work(message: WorkCompleted, *, allow_legacy_ids: bool) -> PaymentRequ
         money=money,
         lines=lines,
         metadata=_work_metadata(message),
-        note=(details.notes if details else None) or message.notes,
+        note=cut_note(details.notes if details else None, message.notes),
     )
 
 
@@ -123,11 +127,16 @@ def _from_command(message: CreatePayment) -> PaymentRequest:
     )
 
 
+def cut_note(*texts: str | None) -> str | None:
+    """Return the first texts there are as one note, no longer than one may be; None where there is none."""
+    return "\n".join(text for text in texts if text)[:NOTE_CHARS_MAX] or None
+
+
 def _required_id(text: str, field: str, *, legacy: bool = False) -> UUID:
     found = as_uuid(text)
     if found is not None:
         return found
-    if legacy and text:
+    if legacy and 0 < len(text) <= LEGACY_ID_CHARS_MAX:
         return legacy_uuid(text)
     raise _Rejection(Refusal.NON_UUID_ID, field)
 

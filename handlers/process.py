@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from contracts.inbound import Cause, Parsed
+from contracts.inbound import Parsed, PaymentCommand
 from contracts.outcome import Outcome
 from contracts.provider import Answer
 from handlers.apply import Result, apply
@@ -46,12 +46,13 @@ def process(pool: Pool, parsed: Parsed, rules: Rules, answer: Answer | None = No
         now = clock.value()
         if isinstance(claimed, Known):
             return apply(tx, refuse_conflict(facts, now), cause, now, subject=subject, claimed=False)
-        _wait(route, facts, cause, now)
+        if subject is not None or not isinstance(message, PaymentCommand):  # an id that is none will never come
+            _wait(route, facts, now)
         decision = route.decide(facts, message, now)
         return apply(tx, decision, cause, now, subject=subject, claimed=isinstance(claimed, New))
 
 
-def _wait(route: Route, facts: Facts, cause: Cause, now: datetime) -> None:
+def _wait(route: Route, facts: Facts, now: datetime) -> None:
     """Let a message that has overtaken its payment come again, as long as it is young enough."""
-    if route.waits and facts.payment is None and now - cause.sent_at < facts.rules.not_yet_for:
+    if route.waits and facts.payment is None and now - facts.cause.sent_at < facts.rules.not_yet_for:
         raise NotYet

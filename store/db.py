@@ -233,13 +233,9 @@ def ping(pool: Pool) -> None:
 
 _CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)
 _TIMEOUT = (errors.LockNotAvailable, errors.QueryCanceled, errors.IdleInTransactionSessionTimeout)
-_CONNECTION = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    errors.ReadOnlySqlTransaction,  # a writer that has become a reader: failover
-    errors.InvalidPassword,  # rotated credentials: the next connection asks for fresh ones
-    errors.InvalidAuthorizationSpecification,
-)
+#: Classes of sqlstate that say "not now": connection, login (rotated credentials), out of resources, shutting down
+#: or starting up, and a writer that has become a reader after a failover.
+_NOT_NOW = ("08", "28", "53", "57P", "25006")
 
 
 def translated(error: psycopg.Error) -> Transient | StoreFault:
@@ -252,8 +248,8 @@ def translated(error: psycopg.Error) -> Transient | StoreFault:
         return Transient(TransientReason.CONFLICT, state)
     if isinstance(error, _TIMEOUT):
         return Transient(TransientReason.TIMEOUT, state)
-    # OperationalError without a state is a broken or refused connection, or a pool that had none in time;
-    # with one it is the server's: shutting down, starting up, out of resources.
-    if isinstance(error, _CONNECTION):
+    # Without a state it is a broken or refused connection, or a pool that had none in time.
+    lost = state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    if lost or (state or "").startswith(_NOT_NOW):
         return Transient(TransientReason.CONNECTION, state)
     return StoreFault(error)

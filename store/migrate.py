@@ -12,7 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
+
+from store.db import translated
 
 #: Two processes that migrate at once would trip over each other; the second waits for this advisory lock.
 MIGRATION_LOCK = 7_246_001
@@ -42,16 +45,18 @@ def upgrade(conninfo: str) -> tuple[str | None, str]:
     """Run every revision that is missing; return the revision before and after.
 
     Raises:
-        psycopg.Error: the database cannot be reached, or a lock could not be had in time.
+        Transient: the database cannot be reached, or a lock could not be had in time.
+        StoreFault: a statement of a revision was refused.
     """
-    with psycopg.connect(conninfo, autocommit=True) as guard:
-        guard.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-        before = current(conninfo)
-        with _connection(conninfo) as connection:
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            connection.commit()
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as guard:
+            guard.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
+            before = current(conninfo)
+            _run_missing(conninfo)
+    except psycopg.Error as error:
+        raise translated(error) from None
+    except DBAPIError as error:
+        raise translated(error.orig) if isinstance(error.orig, psycopg.Error) else error from None
     return before, head()
 
 
@@ -65,6 +70,14 @@ def ensure_database(server_conninfo: str, name: str) -> None:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
         if found is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def _run_missing(conninfo: str) -> None:
+    with _connection(conninfo) as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
 
 
 def _config() -> Config:

@@ -34,7 +34,7 @@ usable() {
 if [ -e .venv/.unfinished ]; then
     other=$(cat .venv/.unfinished)
     if kill -0 "$other" 2>/dev/null; then
-        fail "another set-up of this checkout is running (process $other). Wait for it, then call make again."
+        fail "another set-up of this checkout is running (process $other). Wait for it, then call make again; if it is no such thing, remove .venv first."
     fi
     step 'The last set-up did not finish: starting over'
     rm -rf .venv

@@ -8,6 +8,7 @@ from contracts.lifecycle import Event, Status, Verdict
 from contracts.outbound import Approval, PaymentApproved, ProcessPaymentOrder
 from contracts.payment import Actor, Payment
 from contracts.refusals import Refusal
+from contracts.requests import cut_note
 from handlers.decision import Absorb, Decision, Facts
 from handlers.steps import Flaw, advanced, commanded, refuse_command, role_data, step
 
@@ -59,5 +60,5 @@ def _approved(
         correlation_id=facts.cause.correlation,
         payment_id=after.payment_id,
     )
-    note = "\n".join(text for text in (message.notes, message.review_notes) if text) or None
+    note = cut_note(message.notes, message.review_notes)
     return step(payment, after, Event.APPROVED, actor, (announcement, order), data=role_data(actor), note=note)

@@ -16,6 +16,7 @@ from handlers.steps import certain, step
 
 _PAYOUTS = Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM)
 REASON_CHARS_MAX = 500
+FAILURE_CODE_CHARS_MAX = 64
 
 
 def decide(facts: Facts, _message: ExecutePayout, now: datetime) -> Decision:
@@ -27,16 +28,32 @@ def decide(facts: Facts, _message: ExecutePayout, now: datetime) -> Decision:
         )
         return Refuse(Refusal.NOT_FOUND, rejection)
     if not attempt.state.open:
-        return Absorb(payment)
+        return _known(facts, payment, attempt)
     match facts.answer:
         case Accepted(provider_object_id):
             return _completed(facts, now, payment, attempt, provider_object_id)
         case Declined(failure_code, reason):
-            return _failed(facts, now, payment, attempt, failure_code, reason)
+            return _failed(facts, now, payment, attempt, failure_code[:FAILURE_CODE_CHARS_MAX], reason)
         case Unknown(reason):
             return _unknown(facts, now, payment, attempt, reason)
         case TryLater() | None:  # the attempt was not there, or not open, when the provider could be asked
             raise NotYet
+
+
+def _known(facts: Facts, payment: Payment, attempt: Attempt) -> Absorb:
+    """Absorb a late answer that agrees with what is recorded.
+
+    Raises:
+        AssertionError: the provider contradicts what is recorded: money may have moved that we call failed.
+    """
+    moved = isinstance(facts.answer, Accepted)
+    same = isinstance(facts.answer, Accepted) and facts.answer.provider_object_id == attempt.provider_object_id
+    refused = isinstance(facts.answer, Declined)
+    if (moved and not same) or (refused and attempt.state is AttemptState.SUCCEEDED):
+        raise AssertionError(
+            f"the provider's answer contradicts attempt {attempt.attempt_no}, which is {attempt.state}"
+        )
+    return Absorb(payment)
 
 
 def _completed(facts: Facts, now: datetime, payment: Payment, attempt: Attempt, provider_object_id: str) -> Decision:

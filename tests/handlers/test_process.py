@@ -183,6 +183,30 @@ def test_a_refusal_commits_its_inbox_row_and_its_event_and_no_audit_row(pool: Po
     assert len(rows(pool, "SELECT 1 FROM payment_audit_log")) == 1
 
 
+def test_a_note_of_any_length_keeps_nobody_from_being_paid(pool: Pool):
+    long = "x" * 20_000
+    created = twice(pool, m.parsed(m.work(notes=long)))
+    approval = m.command("ApprovePayment", paymentId=str(created.payment_id), notes=long, reviewNotes=long)
+    assert twice(pool, m.parsed(approval)).status == "approved"
+    found = rows(pool, "SELECT length(note) AS chars FROM payment_audit_notes")
+    assert [row["chars"] for row in found] == [10_000, 10_000]
+
+
+def test_an_overlong_legacy_id_and_failure_code_are_no_fault(pool: Pool):
+    rules = Rules(provider="sandbox", allow_legacy_ids=True)
+    result = once(pool, m.parsed(m.work(incidentId="i" * 800, eventId="long")), rules=rules)
+    assert (result.outcome, result.code) == (Outcome.REFUSED, Refusal.NON_UUID_ID)
+    payment_id = create(pool)
+    approve(pool, payment_id)
+    start(pool, payment_id)
+    assert pay(pool, Declined("c" * 100, "long")).status == "failed"
+
+
+def test_a_payment_id_that_is_none_is_refused_at_once(pool: Pool):
+    result = once(pool, fresh(m.parsed(m.command("ApprovePayment", paymentId="not-a-uuid"))))
+    assert (result.outcome, result.code) == (Outcome.REFUSED, Refusal.INVALID_FIELD)
+
+
 def test_personal_text_lies_beside_the_chain_and_not_in_it(pool: Pool):
     canary = "canary: the driver's phone is 555-0100"
     twice(pool, m.parsed(m.work(notes=canary)))

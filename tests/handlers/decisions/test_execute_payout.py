@@ -133,12 +133,34 @@ def test_without_an_answer_the_order_comes_again(state: AttemptState, answer: An
 
 @pytest.mark.parametrize("status", [Status.PROCESSING, Status.COMPLETED, Status.FAILED])
 @pytest.mark.parametrize("state", RESOLVED)
-@pytest.mark.parametrize("answer", ANSWERS)
-def test_a_late_answer_about_a_resolved_attempt_changes_nothing(
+@pytest.mark.parametrize("answer", [answer for answer in ANSWERS if answer not in DEFINITE])
+def test_an_indefinite_answer_about_a_resolved_attempt_changes_nothing(
     status: Status, state: AttemptState, answer: Answer | None
 ):
     payment = g.payment(status)
     assert execute(payment, g.attempt(state), answer) == Absorb(payment)
+
+
+def test_a_definite_answer_that_agrees_with_the_record_changes_nothing():
+    paid = g.attempt(AttemptState.SUCCEEDED, provider_object_id="tr_1")
+    payment = g.payment(Status.COMPLETED)
+    assert execute(payment, paid, Accepted("tr_1")) == Absorb(payment)
+    refused = g.attempt(AttemptState.FAILED, failure_code="account_closed")
+    payment = g.payment(Status.FAILED)
+    assert execute(payment, refused, Declined("account_closed", "closed")) == Absorb(payment)
+
+
+@pytest.mark.parametrize(
+    ("state", "known", "answer"),
+    [
+        (AttemptState.FAILED, None, Accepted("tr_1")),
+        (AttemptState.SUCCEEDED, "tr_1", Accepted("tr_2")),
+        (AttemptState.SUCCEEDED, "tr_1", Declined("account_closed", "closed")),
+    ],
+)
+def test_a_definite_answer_that_contradicts_the_record_is_a_fault(state, known, answer):
+    with pytest.raises(AssertionError, match="contradicts attempt 1"):
+        execute(g.payment(Status.COMPLETED), g.attempt(state, provider_object_id=known), answer)
 
 
 @pytest.mark.parametrize("answer", ANSWERS)

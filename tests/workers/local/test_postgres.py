@@ -303,9 +303,17 @@ def test_a_port_that_is_taken_at_the_last_moment_is_no_obstacle(home, monkeypatc
             assert server.port != taken
 
 
+def readable_by_all(folder: Path) -> bool:
+    """Whether every folder down to this one lets others pass."""
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents))
+
+
 @AS_ROOT
 def test_root_becomes_nobody_where_nobody_may_go(new_home):
     with running(new_home) as server:
+        if not readable_by_all(postgres.wheel_binaries()):
+            assert (new_home / "way").read_text().strip() == Way.UNSHARE
+            return
         assert (new_home / "way").read_text().strip() == Way.NOBODY
         assert (new_home / "data").stat().st_uid == Path(f"/proc/{server.child.pid}").stat().st_uid != 0
 

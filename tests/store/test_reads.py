@@ -1,0 +1,123 @@
+"""The read-only questions: what a payment looks like, what waits, and what happened in which order."""
+
+import json
+from uuid import UUID
+
+import pytest
+
+from contracts.envelope import Queue
+from contracts.lifecycle import Status
+from contracts.provider import Accepted, Unknown
+from store import db, reads
+from store.db import Pool, PoolOptions
+from store.reads import UnknownAttempts
+from tests.kit import messages as m
+from tests.kit.funnel import once, rows
+
+
+def incident(number: int) -> str:
+    return f"1111111{number}-1111-4111-8111-111111111111"
+
+
+def create(pool: Pool, number: int = 1) -> UUID:
+    found = once(pool, m.parsed(m.work(incidentId=incident(number), eventId=f"event-{number}"))).payment_id
+    assert found
+    return found
+
+
+def posted(pool: Pool, kind: str) -> dict:
+    return rows(pool, "SELECT payload FROM outbox WHERE detail_type = %s ORDER BY outbox_id DESC", kind)[0]["payload"]
+
+
+def process(pool: Pool) -> UUID:
+    """Bring one payment to its payout."""
+    payment_id = create(pool)
+    once(pool, m.parsed(m.command("ApprovePayment", paymentId=str(payment_id))))
+    once(pool, m.parsed(posted(pool, "ProcessPayment"), queue=Queue.PAYOUTS))
+    return payment_id
+
+
+def test_a_payment_comes_with_its_lines_in_their_order(pool: Pool):
+    payment_id = create(pool)
+    view = reads.payment(pool, payment_id)
+    assert view is not None
+    assert view.payment.payment_id == payment_id
+    assert (view.payment.status, view.payment.money.amount_cents) == (Status.PENDING_APPROVAL, 15000)
+    assert [(line.line_no, line.quantity, line.unit_price_cents, line.total_cents) for line in view.lines] == [
+        (1, 1, 12000, 12000),
+        (2, 1, 3000, 3000),
+    ]
+    assert sum(line.total_cents for line in view.lines) == view.payment.amount_cents
+
+
+def test_a_payment_that_is_not_there_is_none(pool: Pool):
+    create(pool)
+    assert reads.payment(pool, m.VENDOR) is None
+
+
+def test_what_waits_comes_oldest_first_page_by_page_without_a_gap(pool: Pool):
+    made = [create(pool, number) for number in range(5)]
+    pages = [reads.pending(pool, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
+    assert [len(page) for page in pages] == [2, 2, 1, 0]
+    assert [payment.payment_id for page in pages for payment in page] == made
+
+
+def test_payments_of_the_same_moment_keep_one_order(pool: Pool):
+    made = {create(pool, number) for number in range(4)}
+    rows(pool, "UPDATE payments SET created_at = now() RETURNING 1")
+    ids = [payment.payment_id for payment in reads.pending(pool, limit=10, offset=0)]
+    assert ids == sorted(made), "or a page could show one twice and another never"
+
+
+def test_what_was_decided_does_not_wait_any_more(pool: Pool):
+    first, second = create(pool, 1), create(pool, 2)
+    once(pool, m.parsed(m.command("CancelPayment", paymentId=str(first), reason="twice")))
+    assert [payment.payment_id for payment in reads.pending(pool, limit=10, offset=0)] == [second]
+
+
+def test_the_timeline_of_the_main_road_tells_changes_and_news_in_order_of_time(pool: Pool):
+    payment_id = process(pool)
+    once(pool, m.parsed(posted(pool, "ExecutePayout")), Accepted("tr_1"))
+    found = reads.timeline(pool, payment_id)
+    assert [entry.at for entry in found] == sorted(entry.at for entry in found)
+    changes = [(entry.version, entry.status) for entry in found if entry.what == "change"]
+    assert changes == [(1, "pending_approval"), (2, "approved"), (3, "processing"), (4, "completed")]
+    sent = [(entry.name, entry.who) for entry in found if entry.what == "sent" and entry.who == "bus"]
+    assert sent == [
+        ("PaymentCreated", "bus"),
+        ("PaymentApproved", "bus"),
+        ("PaymentProcessing", "bus"),
+        ("PaymentCompleted", "bus"),
+    ]
+
+
+def test_the_timeline_shows_a_refused_command_with_its_code(pool: Pool):
+    payment_id = create(pool)
+    stranger = m.dispatcher(companyId=str(m.OTHER_COMPANY))
+    once(pool, m.parsed(m.command("ApprovePayment", paymentId=str(payment_id), actor=stranger)))
+    [refusal] = [entry for entry in reads.timeline(pool, payment_id) if entry.what == "refusal"]
+    assert refusal.name == "ApprovePayment"
+    assert refusal.data["code"] == rows(pool, "SELECT outcome_code AS code FROM message_inbox")[-1]["code"]
+
+
+def test_the_timeline_belongs_to_one_payment(pool: Pool):
+    first, second = create(pool, 1), create(pool, 2)
+    told = json.dumps([entry.data for entry in reads.timeline(pool, first)], default=str)
+    assert str(second) not in told
+    assert reads.timeline(pool, m.VENDOR) == []
+
+
+def test_unknown_attempts_are_counted_with_the_age_of_the_oldest(pool: Pool):
+    process(pool)
+    assert reads.unknown_attempts(pool) == UnknownAttempts(0, 0.0), "a fresh attempt is not an unknown one"
+    once(pool, m.parsed(posted(pool, "ExecutePayout")), Unknown("timeout"))
+    rows(pool, "UPDATE payout_attempts SET created_at = now() - interval '1 hour' RETURNING 1")
+    found = reads.unknown_attempts(pool)
+    assert (found.unknown, found.oldest_age_s) == (1, pytest.approx(3600, abs=60))
+
+
+def test_a_database_that_was_never_migrated_has_no_revision(server, pool: Pool):
+    with db.open_pool(server.url("postgres"), PoolOptions(size_min=1)) as bare:
+        assert reads.revision(bare) is None
+    rows(pool, "DELETE FROM alembic_version RETURNING 1")
+    assert reads.revision(pool) is None, "a table without a row is no revision either"
