@@ -33,7 +33,7 @@ RETURNING outbox.outbox_id, event_id, aggregate_id, aggregate_seq, destination, 
           created_at
 """
 _PUBLISHED = """
-UPDATE outbox SET published_at = clock_timestamp(), bus_event_id = sent.receipt
+UPDATE outbox SET published_at = clock_timestamp(), bus_event_id = sent.receipt, failed_at = NULL
 FROM unnest(%(ids)s::bigint[], %(receipts)s::text[]) AS sent (outbox_id, receipt)
 WHERE outbox.outbox_id = sent.outbox_id AND published_at IS NULL
 """

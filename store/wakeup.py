@@ -12,6 +12,8 @@ import psycopg
 
 #: How long a connection attempt may take, in seconds.
 CONNECT_S = 3
+#: How long a ring may take, in milliseconds; also how long the network may stay silent.
+STATEMENT_MS = 3_000
 _NOTIFY = "NOTIFY payments_outbox"
 _LISTEN = "LISTEN payments_outbox"
 
@@ -35,7 +37,13 @@ class _Line:
     def _connected(self) -> psycopg.Connection:
         if self._connection is None:
             conninfo = self._conninfo if isinstance(self._conninfo, str) else self._conninfo()
-            self._connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_S)
+            self._connection = psycopg.connect(
+                conninfo,
+                autocommit=True,
+                connect_timeout=CONNECT_S,
+                options=f"-c statement_timeout={STATEMENT_MS}",
+                tcp_user_timeout=STATEMENT_MS,
+            )
             if self._on_connect:
                 self._connection.execute(self._on_connect)
         return self._connection
@@ -51,7 +59,7 @@ class Bell(_Line):
         """Tell listening relays that there is something to send; return whether they could be told."""
         try:
             self._connected().execute(_NOTIFY)
-        except psycopg.Error:
+        except (psycopg.Error, OSError):
             self.close()
             return False
         return True
@@ -68,6 +76,6 @@ class Ear(_Line):
         try:
             heard = self._connected().notifies(timeout=seconds, stop_after=1)
             return any(True for _ in heard)
-        except psycopg.Error:
+        except (psycopg.Error, OSError):
             self.close()
             return None

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: How long a poller waits after an error before it asks again, before jitter.
 POLL_ERROR_PAUSE_S = 1.0
+#: How long settling a message waits for a renewal of its lease that is under way.
+RENEWAL_TURN_S = 15.0
 #: How often a consumer looks whether it shall stop, and a waiting poller whether there is room.
 WAKE_UP_S = 0.2
 _AWS_ERRORS = (BotoCoreError, ClientError)
@@ -100,11 +102,18 @@ class Delivery(MessageProxy):
         self.received_at = clock.monotonic()
         self.settlement = Settlement.RETRY
         self.reason = ""
+        self.delay_max_s = float(VISIBILITY_MAX_S)
         self.lease_lost = False
 
-    def settle_as(self, settlement: Settlement, reason: str = "") -> None:
-        """Say what shall become of the message once its actor has returned."""
-        self.settlement, self.reason = settlement, reason
+    def settle_as(self, settlement: Settlement, reason: str = "", delay_max_s: float = VISIBILITY_MAX_S) -> None:
+        """Say what shall become of the message once its actor has returned.
+
+        Args:
+            settlement: delete, retry or dead-letter.
+            reason: why, as a code.
+            delay_max_s: the longest back-off of a retry, in seconds.
+        """
+        self.settlement, self.reason, self.delay_max_s = settlement, reason, delay_max_s
 
 
 class _StopPolling(Middleware):
@@ -127,7 +136,8 @@ class SqsBroker(Broker):
         self._options = options
         self._metrics = metrics
         self._held: dict[str, Delivery] = {}
-        self._changed = threading.Condition()
+        self._renewing: set[str] = set()
+        self._changed = threading.Condition(threading.RLock())
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self._inbox: dict[Queue, SimpleQueue[Delivery]] = {queue: SimpleQueue() for queue in self._sources}
@@ -170,7 +180,10 @@ class SqsBroker(Broker):
             self._changed.notify_all()
 
     def shut_down(self, timeout_s: float) -> bool:
-        """End pollers and lease keeper, hand back whatever is still held; return whether all ended in time."""
+        """End pollers and lease keeper, hand back what waits; return whether everything ended in time.
+
+        A message that is still being handled is left to its lease: handed back, it would run twice at once.
+        """
         self.stop_polling()
         deadline = clock.monotonic() + timeout_s
         for poller in self._pollers:
@@ -180,16 +193,19 @@ class SqsBroker(Broker):
             self._keeper.join(max(0.1, deadline - clock.monotonic()))
         for queue in self._inbox:
             self.release_waiting(queue)
-        with self._changed:
-            left = list(self._held.values())
-        self.release(left)
-        return not any(poller.is_alive() for poller in self._pollers)
+        return self.held == 0 and not any(poller.is_alive() for poller in self._pollers)
 
     def dead_threads(self) -> list[str]:
         """Return the names of pollers and keeper that should be alive and are not."""
         if self._stopping.is_set():
             return []
         return [thread.name for thread in (*self._pollers, self._keeper) if not thread.is_alive()]
+
+    def stuck(self, patience_s: float) -> list[Queue]:
+        """Return the queues that have room and whose poller has not asked for so many seconds."""
+        now = clock.monotonic()
+        late = [queue for queue, polled_at in self.last_poll.items() if now - polled_at > patience_s]
+        return [queue for queue in late if self._room(queue) > 0]
 
     @property
     def held(self) -> int:
@@ -200,10 +216,9 @@ class SqsBroker(Broker):
 
     def _poll(self, queue: Queue) -> None:
         while (room := self._wait_for_room(queue)) > 0:
+            self.last_poll[queue] = clock.monotonic()  # before the call: a queue that is away is no dead poller
             try:
-                received = self._receive(queue, min(room, BATCH_MAX))
-                self.last_poll[queue] = clock.monotonic()
-                self._take_in(queue, received)
+                self._take_in(queue, self._receive(queue, min(room, BATCH_MAX)))
             except Exception as error:  # noqa: BLE001 - a poller that dies stalls its queue for ever
                 _log.warning("poll failed", queue=queue, error=type(error).__name__)
                 self._stopping.wait(jittered(POLL_ERROR_PAUSE_S, 0.5))
@@ -212,11 +227,15 @@ class SqsBroker(Broker):
         """Wait until there is room for another message of this queue; return 0 when the broker stops."""
         with self._changed:
             while not self._stopping.is_set():
-                held = sum(1 for delivery in self._held.values() if delivery.source.queue is queue)
-                if held < self._options.room:
-                    return self._options.room - held
+                if (room := self._room(queue)) > 0:
+                    return room
                 self._changed.wait(WAKE_UP_S)
         return 0
+
+    def _room(self, queue: Queue) -> int:
+        with self._changed:
+            held = sum(1 for delivery in self._held.values() if delivery.source.queue is queue)
+        return self._options.room - held
 
     def _receive(self, queue: Queue, count: int) -> "list[MessageTypeDef]":
         answer = self._client.receive_message(
@@ -254,9 +273,7 @@ class SqsBroker(Broker):
 
     def settle(self, delivery: Delivery) -> None:
         """Carry out what the delivery's handler said; whatever fails here leaves the message to its lease."""
-        with self._changed:
-            self._held.pop(delivery.receipt_handle, None)  # the keeper must not renew what is being settled
-            self._changed.notify_all()
+        self._let_go(delivery)  # the keeper must not renew what is being settled
         if delivery.lease_lost:
             return  # somebody else has it now; the inbox makes their pass a duplicate
         try:
@@ -303,7 +320,7 @@ class SqsBroker(Broker):
             schedule[min(delivery.arrival.receive_count, len(schedule)) - 1], self._options.backoff_jitter
         )
         held_s = clock.monotonic() - delivery.received_at
-        self._set_visibility(delivery, int(min(round(delay_s), VISIBILITY_MAX_S - held_s)))
+        self._set_visibility(delivery, int(min(round(delay_s), delivery.delay_max_s, VISIBILITY_MAX_S - held_s)))
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
         """Hand messages back at once, for another worker; what fails comes back when its lease ends."""
@@ -326,7 +343,9 @@ class SqsBroker(Broker):
         )
 
     def _let_go(self, delivery: Delivery) -> None:
+        """Forget a delivery, after a renewal that is under way: it would undo the visibility set next."""
         with self._changed:
+            self._changed.wait_for(lambda: delivery.receipt_handle not in self._renewing, RENEWAL_TURN_S)
             self._held.pop(delivery.receipt_handle, None)
             self._changed.notify_all()
 
@@ -352,6 +371,18 @@ class SqsBroker(Broker):
                 self._renew(source, chunk)
 
     def _renew(self, source: InboundQueue, chunk: Sequence[Delivery]) -> None:
+        with self._changed:
+            still = [delivery for delivery in chunk if delivery.receipt_handle in self._held]
+            self._renewing = {delivery.receipt_handle for delivery in still}
+        try:
+            if still:
+                self._renew_now(source, still)
+        finally:
+            with self._changed:
+                self._renewing = set()
+                self._changed.notify_all()
+
+    def _renew_now(self, source: InboundQueue, chunk: Sequence[Delivery]) -> None:
         try:
             answer = self._client.change_message_visibility_batch(
                 QueueUrl=source.url,

@@ -28,7 +28,7 @@ from workers import sending, settings, status
 from workers.health import NotReadyError
 from workers.local import demo as demonstration
 from workers.local.fleet import Fleet, FleetOptions, environment, fleet, with_status
-from workers.local.processes import LocalStackError
+from workers.local.processes import LocalStackError, keep
 from workers.local.stack import Running, StackOptions, infrastructure
 from workers.sending import NotTakenError, Sender
 from workers.settings import FAST_PROFILE, SettingsError
@@ -159,9 +159,7 @@ def _stack(data_dir: Path, aws_endpoint_url: str | None, *, fsync: bool) -> Gene
     with infrastructure(options) as running:
         before, after = roles.run_migrate(settings.load(running.environment()))
         _say(f"Schema {after}." if before == after else f"Schema {before or 'empty'} -> {after}.")
-        exports = data_dir / "environment"
-        exports.write_text(_exports(running))
-        exports.chmod(0o600)  # it holds the database's password
+        keep(data_dir / "environment", _exports(running).rstrip("\n"), 0o600)  # it holds the database's password
         yield running
 
 

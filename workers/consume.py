@@ -4,6 +4,7 @@ The only broad `except` around a message stands here: this is where its fate is 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -23,6 +24,8 @@ from store.db import Pool, StoreFault, Transient
 from store.failures import Failure
 from workers import clock, payouts
 from workers.broker import Delivery, Settlement
+from workers.quotas import VISIBILITY_MAX_S
+from workers.settings import MAX_RECEIVES
 from workers.telemetry import NO_KIND, Logger, Metrics, logger
 
 _SETTLEMENTS = {
@@ -34,6 +37,12 @@ _SETTLEMENTS = {
     Outcome.INVALID: Settlement.DEAD_LETTER,
     Outcome.FAULT: Settlement.RETRY,
 }
+
+
+#: Why a message waits that has overtaken its payment.
+NOT_YET = "not_yet"
+#: From this receive on the reason for yet another retry is recorded: the redrive policy acts after ten.
+LAST_RECEIVES = MAX_RECEIVES - 1
 
 
 class ProviderBusy(Exception):
@@ -95,7 +104,9 @@ class MessageHandler:
             queue=delivery.source.queue, message_id=delivery.arrival.sqs_message_id
         ):
             end = self._end(delivery)
-            delivery.settle_as(_SETTLEMENTS[end.outcome], end.reason or "")
+            if end.outcome is Outcome.RETRY and delivery.arrival.receive_count >= LAST_RECEIVES:
+                self._keep_reason(delivery, end)
+            delivery.settle_as(_SETTLEMENTS[end.outcome], end.reason or "", self._delay_max_s(delivery, end))
             if end.result and end.result.published:
                 self._committed()
             self._observe(delivery, end, clock.monotonic() - started)
@@ -110,7 +121,7 @@ class MessageHandler:
         except Malformed as flaw:
             return self._invalid(delivery, flaw)
         except NotYet:
-            return _End(Outcome.RETRY, "not_yet", cause=cause)
+            return _End(Outcome.RETRY, NOT_YET, cause=cause)
         except ProviderBusy:
             return _End(Outcome.RETRY, "provider_busy", cause=cause)
         except Transient as trouble:
@@ -118,6 +129,19 @@ class MessageHandler:
         except Exception as error:  # noqa: BLE001 - a bug must not cost the message: it comes back, and is seen
             return self._fault(delivery, error, cause)
         return _End(result.outcome, result.code, result, cause)
+
+    def _delay_max_s(self, delivery: Delivery, end: _End) -> float:
+        """Return the longest back-off: who waits for a payment is answered when its time is over, not later."""
+        if end.reason != NOT_YET:
+            return VISIBILITY_MAX_S
+        age = clock.now() - delivery.arrival.sent_at
+        return max(1.0, (self._rules.not_yet_for - age).total_seconds() + 1)
+
+    def _keep_reason(self, delivery: Delivery, end: _End) -> None:
+        """Record why a message keeps coming back, before its queue's redrive policy takes it away."""
+        kind = end.cause.kind if end.cause else end.kind
+        with suppress(Transient):  # the reason is then the database's own, and known to everybody
+            self._record(delivery, Outcome.RETRY, end.reason or "", "", kind, end.cause)
 
     def _processed(self, parsed: Parsed) -> Result:
         answer: Answer | None = None

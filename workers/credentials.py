@@ -9,14 +9,18 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from workers import clock
 from workers.settings import Settings, SettingsError
+from workers.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
 #: After a refused login the secret is fetched at most this often: a wrong secret must not become a storm.
 REFRESH_COOLDOWN_S = 10.0
+_log = logger(__name__)
 
 
 class RotatingCredentials:
@@ -32,7 +36,11 @@ class RotatingCredentials:
         self._fetched_at = float("-inf")
 
     def __call__(self) -> str:
-        """Return what a new connection needs, as a libpq connection string."""
+        """Return what a new connection needs, as a libpq connection string.
+
+        Raises:
+            ConnectionError: the secret cannot be had, and never could.
+        """
         with self._lock:
             if clock.monotonic() - self._fetched_at > self._ttl_s:
                 self._fetch()
@@ -45,7 +53,14 @@ class RotatingCredentials:
                 self._fetched_at = float("-inf")
 
     def _fetch(self) -> None:
-        secret = json.loads(self._client.get_secret_value(SecretId=self._secret_arn)["SecretString"])
+        """Fetch the secret; while it cannot be had, the credentials that are there serve on."""
+        try:
+            secret = json.loads(self._client.get_secret_value(SecretId=self._secret_arn)["SecretString"])
+        except (BotoCoreError, ClientError) as error:
+            if not self._login:
+                raise ConnectionError(f"no database credentials: {type(error).__name__}") from None
+            _log.warning("credentials not refreshed", error=type(error).__name__)
+            return
         self._login = {"user": str(secret["username"]), "password": str(secret["password"])}
         self._fetched_at = clock.monotonic()
 

@@ -5,6 +5,8 @@ import threading
 from store.wakeup import Bell, Ear
 from workers.telemetry import logger
 
+#: How long a stop waits for a ring that is under way, in seconds.
+STOP_S = 5.0
 _log = logger(__name__)
 
 
@@ -27,11 +29,17 @@ class Ringer:
         self._rung_for.set()
 
     def stop(self) -> None:
-        """End the thread and close its connection."""
+        """End the thread and close its connection; a ring that hangs is left to end with the process."""
         self._stop.set()
         self._rung_for.set()
-        self._thread.join()
-        self._bell.close()
+        self._thread.join(STOP_S)
+        if not self._thread.is_alive():
+            self._bell.close()
+
+    @property
+    def thread(self) -> threading.Thread:
+        """The thread, for whoever watches over threads."""
+        return self._thread
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -57,7 +57,8 @@ def application(registry: CollectorRegistry, alive: Check, ready: Check, more: S
         Route("/metrics", _metrics(registry), methods=["GET"]),
         *more,
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_problem, Exception: _fault})
+    handlers = {HTTPException: _http_problem, Transient: _database_away, StoreFault: _fault, Exception: _fault}
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def _checked(check: Check) -> Callable[[Request], Response]:
@@ -84,9 +85,11 @@ def _http_problem(_request: Request, error: Exception) -> Response:
     return problem(500, "Internal Server Error")
 
 
-def _fault(_request: Request, error: Exception) -> Response:
-    if isinstance(error, Transient):
-        return problem(503, "Service Unavailable", "The database does not answer. Try again.")
+def _database_away(_request: Request, _error: Exception) -> Response:
+    return problem(503, "Service Unavailable", "The database does not answer. Try again.")
+
+
+def _fault(_request: Request, _error: Exception) -> Response:
     return problem(500, "Internal Server Error")
 
 

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 WORKER_WAKE_UP_MS = 200
 #: How often a role's main thread looks at its own threads.
 WATCH_EVERY_S = 1.0
-#: A poll that has not come back for this many of its own waits is stuck.
-STUCK_POLLS = 3
+#: A poller that has not asked for this many of the longest call there can be is stuck. A queue that is away is not.
+STUCK_POLLS = 2
+AWS_ATTEMPTS = 3
 #: Every AWS call ends within the handling budget of 40 s; a long poll is the one that takes its time.
 AWS_CONNECT_TIMEOUT_S = 3
 AWS_READ_TIMEOUT_S = 10
-#: A round of the relay takes seconds at most, whatever the database or the bus does: all calls have timeouts.
+#: A turn of the relay is one request to AWS and a few statements; all of them have timeouts.
 RELAY_STUCK_S = 120.0
 _log = logger(__name__)
 
@@ -51,34 +52,41 @@ def release() -> str:
     return version("roadcall-payments")
 
 
-def sqs_client(settings: Settings, *, connections: int) -> "SQSClient":
+def sqs_client(settings: Settings, *, connections: int, attempts: int = AWS_ATTEMPTS) -> "SQSClient":
     """Return an SQS client for a whole process; clients are safe to share between threads."""
-    return boto3.client("sqs", config=_aws_config(settings.poll_wait_s + AWS_READ_TIMEOUT_S, connections))
+    return boto3.client("sqs", config=_aws_config(settings.poll_wait_s + AWS_READ_TIMEOUT_S, connections, attempts))
 
 
-def events_client() -> "EventBridgeClient":
+def events_client(*, attempts: int = AWS_ATTEMPTS) -> "EventBridgeClient":
     """Return an EventBridge client."""
-    return boto3.client("events", config=_aws_config(AWS_READ_TIMEOUT_S, 4))
+    return boto3.client("events", config=_aws_config(AWS_READ_TIMEOUT_S, 4, attempts))
 
 
 def _secrets_client() -> "SecretsManagerClient":
     return boto3.client("secretsmanager", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
 
 
-def _aws_config(read_timeout_s: float, connections: int) -> Config:
+def _aws_config(read_timeout_s: float, connections: int, attempts: int = AWS_ATTEMPTS) -> Config:
     return Config(
         connect_timeout=AWS_CONNECT_TIMEOUT_S,
         read_timeout=read_timeout_s,
         max_pool_connections=connections,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        retries={"mode": "standard", "total_max_attempts": attempts},
         user_agent_extra=f"roadcall-payments/{release()}",
     )
 
 
+def database_source(settings: Settings) -> credentials.Source:
+    """Return how to reach the database; one source per process, so that a rotation is noticed once for all."""
+    return credentials.database(settings, _secrets_client)
+
+
 @contextmanager
-def opened_pool(settings: Settings, role: str, *, size_max: int | None = None) -> Generator[Pool]:
+def opened_pool(
+    settings: Settings, role: str, *, source: credentials.Source | None = None, size_max: int | None = None
+) -> Generator[Pool]:
     """Open the role's connection pool and close it at the end."""
-    source = credentials.database(settings, _secrets_client)
+    source = source or database_source(settings)
     options = settings.pool_options(role, size_max=size_max)
     if isinstance(source, str):
         pool = db.open_pool(source, options)
@@ -92,7 +100,7 @@ def opened_pool(settings: Settings, role: str, *, size_max: int | None = None) -
 
 def database_conninfo(settings: Settings) -> str:
     """Return how to reach the database, once."""
-    source = credentials.database(settings, _secrets_client)
+    source = database_source(settings)
     return source if isinstance(source, str) else source()
 
 
@@ -113,9 +121,10 @@ def run_worker(settings: Settings) -> int:
     settings.require("event_queue_url", "command_queue_url", "payout_queue_url", "provider")
     configure_logging("worker", release(), settings.environment, settings.log_level)
     metrics = Metrics()
-    with stop_signal() as stop, opened_pool(settings, "worker") as pool:
+    source = database_source(settings)
+    with stop_signal() as stop, opened_pool(settings, "worker", source=source) as pool:
         broker = _broker(settings, metrics)
-        ringer = Ringer(Bell(credentials.database(settings, _secrets_client)), settings.notify_every_s)
+        ringer = Ringer(Bell(source), settings.notify_every_s)
         handler = MessageHandler(
             pool,
             make_provider(settings, pool),
@@ -126,7 +135,7 @@ def run_worker(settings: Settings) -> int:
         )
         declare_actors(broker, handler)
         worker = Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WORKER_WAKE_UP_MS)
-        alive = worker_liveness(worker, broker, settings)
+        alive = worker_liveness(worker, broker, settings, [ringer.thread])
         app = application(metrics.registry, alive, DatabaseReadiness(pool))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             ringer.start()
@@ -150,20 +159,20 @@ def declare_actors(broker: SqsBroker, handler: Callable[[], None]) -> None:
         dramatiq.actor(broker=broker, actor_name=queue, queue_name=queue)(handle)
 
 
-def worker_liveness(worker: Worker, broker: SqsBroker, settings: Settings) -> Callable[[], Mapping[str, Any]]:
+def worker_liveness(
+    worker: Worker, broker: SqsBroker, settings: Settings, others: Sequence[threading.Thread] = ()
+) -> Callable[[], Mapping[str, Any]]:
     """Return the check behind a worker's `/health`: every thread lives and every queue is being polled."""
-    patience_s = STUCK_POLLS * max(settings.poll_wait_s, 1) + AWS_READ_TIMEOUT_S
+    longest_call_s = AWS_ATTEMPTS * (AWS_CONNECT_TIMEOUT_S + settings.poll_wait_s + AWS_READ_TIMEOUT_S)
+    patience_s = STUCK_POLLS * longest_call_s
 
     def check() -> Mapping[str, Any]:
-        threads = [*worker.workers, *worker.consumers.values()]
+        threads = [*worker.workers, *worker.consumers.values(), *others]
         dead = [thread.name for thread in threads if not thread.is_alive()] + broker.dead_threads()
         if dead:
             raise NotReadyError(f"dead threads: {', '.join(dead)}")
-        if broker.held == 0:  # a worker that is full does not poll, and that is no fault
-            now = clock.monotonic()
-            stuck = [queue for queue, polled_at in broker.last_poll.items() if now - polled_at > patience_s]
-            if stuck:
-                raise NotReadyError(f"not polling: {', '.join(stuck)}")
+        if stuck := broker.stuck(patience_s):
+            raise NotReadyError(f"not polling: {', '.join(stuck)}")
         return {"threads": len(worker.workers), "held": broker.held}
 
     return check
@@ -204,7 +213,8 @@ def _drain(worker: Worker, broker: SqsBroker, budget_s: float) -> bool:
     """Stop polling, finish what is being handled, hand back the rest; return whether it fitted the budget."""
     deadline = clock.monotonic() + budget_s
     broker.stop_polling()
-    worker.stop(timeout=int(budget_s * 1000 / 2))  # Dramatiq counts it twice: for workers and for consumers
+    # Dramatiq counts it twice, for workers and for consumers; the consumers end within a fraction of a second.
+    worker.stop(timeout=int(budget_s * 1000))
     return broker.shut_down(max(0.5, deadline - clock.monotonic()))
 
 
@@ -222,12 +232,13 @@ def run_relay(settings: Settings) -> int:
     settings.require("payout_queue_url", "approval_queue_url", "event_bus_name")
     configure_logging("relay", release(), settings.environment, settings.log_level)
     metrics = Metrics()
-    with stop_signal() as stop, opened_pool(settings, "relay", size_max=2) as pool:
+    source = database_source(settings)
+    with stop_signal() as stop, opened_pool(settings, "relay", source=source, size_max=2) as pool:
         relay = _relay(settings, pool, metrics)
         app = application(metrics.registry, _relay_liveness(relay), DatabaseReadiness(pool))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             _log.info("relay started", url=url)
-            ear = Ear(credentials.database(settings, _secrets_client))
+            ear = Ear(source)
             relay.run(stop, lambda seconds: nap(ear, stop, seconds))
             ear.close()
     _log.info("relay stopped")
@@ -235,9 +246,9 @@ def run_relay(settings: Settings) -> int:
 
 
 def _relay(settings: Settings, pool: Pool, metrics: Metrics) -> Relay:
-    sqs = sqs_client(settings, connections=4)
+    sqs = sqs_client(settings, connections=4, attempts=1)  # a row that was not sent comes again by itself
     senders: dict[Destination, Sender] = {
-        Destination.BUS: BusSender(events_client(), settings.event_bus_name or "", settings.event_source),
+        Destination.BUS: BusSender(events_client(attempts=1), settings.event_bus_name or "", settings.event_source),
         Destination.APPROVALS: QueueSender(sqs, settings.approval_queue_url or ""),
         Destination.PAYOUTS: QueueSender(sqs, settings.payout_queue_url or ""),
     }

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.outbound import Destination
 from store import outbox
-from store.db import Pool, StoreFault, Transient
+from store.db import Pool
 from store.outbox import DueRow
 from workers import clock
 from workers.clock import jittered
@@ -71,19 +71,28 @@ class Relay:
         self._metrics = metrics
         self.last_turn = clock.monotonic()
 
-    def run_once(self) -> int:
+    def run_once(self, stop: Event | None = None) -> int:
         """Send one batch of due rows; return how many were claimed.
+
+        Before each request it looks whether it shall stop, and whether half of the lease is over: rows that are
+        not sent by then are given back at once, instead of being sent by two relays.
 
         Raises:
             Transient: the database could not answer; what was sent but not marked is sent again.
         """
+        began = clock.monotonic()
         rows = outbox.claim_batch(self._pool, limit=self._options.batch, lease_s=self._options.lease_s)
         groups: dict[str, list[DueRow]] = defaultdict(list)
         for row in rows:
             groups[row.destination].append(row)
-        for destination, group in groups.items():
-            for chunk in chunks(group):
-                self._settle(destination, self._senders[Destination(destination)](chunk))
+        requests = [(destination, chunk) for destination, group in groups.items() for chunk in chunks(group)]
+        for number, (destination, chunk) in enumerate(requests):
+            self.last_turn = clock.monotonic()
+            if (stop and stop.is_set()) or self.last_turn - began > self._options.lease_s / 2:
+                left = [row for _, unsent in requests[number:] for row in unsent]
+                outbox.postpone(self._pool, dict.fromkeys((row.outbox_id for row in left), 0.0))
+                break
+            self._settle(destination, self._senders[Destination(destination)](chunk))
         return len(rows)
 
     def run(self, stop: Event, nap: Callable[[float], object] | None = None) -> None:
@@ -98,8 +107,8 @@ class Relay:
         while not stop.is_set():
             self.last_turn = clock.monotonic()
             try:
-                claimed = self.run_once()
-            except (Transient, StoreFault) as trouble:
+                claimed = self.run_once(stop)
+            except Exception as trouble:  # noqa: BLE001 - what is not marked is sent again; a dead relay sends nothing
                 _log.warning("relay round failed", error=type(trouble).__name__)
                 stop.wait(jittered(1.0, BACKOFF_JITTER))
                 continue

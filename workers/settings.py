@@ -8,15 +8,17 @@ silently ignored is worse than none. Durations are in seconds. AWS endpoints fol
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from handlers.decision import Rules
 from store.db import PoolOptions
 
 PREFIX = "PAYMENTS_"
+#: `maxReceiveCount` of the redrive policies in deploy/messaging.yaml.
+MAX_RECEIVES = 10
 
 Words = Annotated[tuple[str, ...], NoDecode]
 Durations = Annotated[tuple[float, ...], NoDecode]
@@ -29,7 +31,9 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """What every role is run with; a role asks by `require` for what it cannot do without."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False
+    )
 
     # Where things are
     database_url: SecretStr | None = None
@@ -109,6 +113,22 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("needs seconds, separated by commas") from None  # without the value: it may be a secret
 
+    @field_validator("backoff_s", "check_after_s")
+    @classmethod
+    def _not_negative(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(delay < 0 for delay in value):
+            raise ValueError("needs durations of zero or more")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.lease_renew_s > self.visibility_s / 2:
+            raise ValueError("PAYMENTS_LEASE_RENEW_S must be at most half of PAYMENTS_VISIBILITY_S")
+        tries = [self.backoff_s[min(number, len(self.backoff_s) - 1)] for number in range(MAX_RECEIVES - 1)]
+        if sum(tries) * (1 - self.backoff_jitter) < self.not_yet_s:
+            raise ValueError("PAYMENTS_BACKOFF_S would use up all receives before PAYMENTS_NOT_YET_S is over")
+        return self
+
     @field_validator("backoff_s", "check_after_s", "work_sources")
     @classmethod
     def _not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -157,6 +177,8 @@ class Settings(BaseSettings):
 FAST_PROFILE: Mapping[str, str] = {
     "PAYMENTS_POLL_WAIT_S": "1",
     "PAYMENTS_BACKOFF_S": "1,1,2,4,8",
+    "PAYMENTS_NOT_YET_S": "15",
+    "PAYMENTS_HEALTH_PORT": "0",
     "PAYMENTS_STOP_BUDGET_S": "10",
     "PAYMENTS_RELAY_IDLE_S": "0.1",
 }
@@ -181,14 +203,23 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         return Settings.model_validate(given)
     except ValidationError as error:
         flaws = error.errors(include_url=False, include_context=False, include_input=False)
-        text = "; ".join(f"{_variable(str(flaw['loc'][0]))}: {flaw['msg']}" for flaw in flaws)
+        text = "; ".join(
+            f"{_variable(str(flaw['loc'][0]))}: {flaw['msg']}" if flaw["loc"] else flaw["msg"] for flaw in flaws
+        )
         raise SettingsError(text) from None
 
 
 def reference() -> list[tuple[str, str]]:
     """Return every variable with its default, for people."""
     fields = Settings.model_fields
-    return [(_variable(name), "" if field.default is None else str(field.default)) for name, field in fields.items()]
+    return [(_variable(name), _written(field.default)) for name, field in fields.items()]
+
+
+def _written(default: Any) -> str:
+    """Return a default as it would be written in the environment."""
+    if default is None:
+        return ""
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def _variable(name: str) -> str:

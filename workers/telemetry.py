@@ -53,6 +53,9 @@ def configure_logging(role: str, version: str, environment: str, level: str) -> 
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    # Its pipeline tells of each lost race in its own words; the pool's warnings are about connections and stay.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
+    logging.getLogger("psycopg.pool").setLevel(logging.WARNING)
     for chatty in ("botocore", "boto3", "urllib3", "dramatiq", "uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 

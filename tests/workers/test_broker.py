@@ -273,3 +273,69 @@ def test_a_dead_poller_is_noticed():
         found.broker._pollers.append(threading.Thread(name="poller-dead"))
         assert found.broker.dead_threads() == ["poller-dead"]
         found.broker._pollers.pop()
+
+
+def test_a_message_that_outlives_the_stop_is_left_to_its_lease_and_told():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    entered, release = threading.Event(), threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        entered.set()
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    found = Running(sqs, OPTIONS, slow)
+    found.worker.start()
+    found.broker.start()
+    assert entered.wait(5)
+    found.worker.stop(timeout=100)
+    assert found.broker.shut_down(0.5) is False, "not everything was finished"
+    assert sqs.named("change_message_visibility") == [], "handed back, it would run twice at once"
+    release.set()
+    until(lambda: not sqs.held(EVENTS), what="the delete of what was finished late")
+
+
+def test_a_renewal_under_way_does_not_undo_a_back_off():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    renewing, go_on, settled = threading.Event(), threading.Event(), threading.Event()
+    real = sqs.change_message_visibility_batch
+
+    def slow_renewal(**arguments: object) -> dict:
+        renewing.set()
+        go_on.wait(10)
+        return real(**arguments)
+
+    sqs.change_message_visibility_batch = slow_renewal  # type: ignore[method-assign]
+
+    def handle(delivery: Delivery) -> None:
+        assert renewing.wait(5)
+        delivery.settle_as(Settlement.RETRY)
+        settled.set()
+
+    with running(sqs, handle, renew_every_s=0.05):
+        assert settled.wait(5)
+        go_on.set()
+        until(lambda: sqs.named("change_message_visibility"))
+        assert sqs.visible_in(EVENTS)[0] <= 6.5, "the back-off of 5 s, not the lease of 30"
+
+
+def test_a_queue_that_is_away_is_no_dead_poller(monkeypatch):
+    monkeypatch.setattr("workers.broker.POLL_ERROR_PAUSE_S", 0.01)
+    sqs = MemorySqs()
+    sqs.faults["receive_message"].extend(unreachable() for _ in range(10_000))
+    with running(sqs, settle(Settlement.DELETE)) as found:
+        until(lambda: len(sqs.named("receive_message")) > 20)
+        assert found.broker.stuck(patience_s=1) == []
+        sqs.faults["receive_message"].clear()
+
+
+def test_a_poller_that_does_not_ask_is_stuck_unless_its_queue_has_no_room():
+    found = Running(MemorySqs(), replace(OPTIONS, room=1), say_nothing)
+    found.broker.last_poll = dict.fromkeys(Queue, float("-inf"))
+    assert found.broker.stuck(60) == list(Queue)
+    raw = {"MessageId": "m", "ReceiptHandle": "r", "Body": "", "Attributes": {"SentTimestamp": "0"}}
+    source = inbound_queue(found.sqs, Queue.EVENTS, URL + EVENTS)  # type: ignore[arg-type]
+    found.broker._held["r"] = Delivery(source, raw)  # type: ignore[arg-type]
+    assert found.broker.stuck(60) == [Queue.COMMANDS, Queue.PAYOUTS]

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from store import migrate as store_migrate
 from store.db import Pool
 from tests.kit import messages as m
 from tests.kit.funnel import twice
@@ -85,8 +86,18 @@ def test_a_database_that_is_away_is_one_line_and_a_failure(monkeypatch, capsys):
     assert "s3cret" not in told
 
 
+def test_migrating_a_database_that_is_away_is_one_line_and_a_failure(monkeypatch, capsys):
+    monkeypatch.setenv("PAYMENTS_DATABASE_URL", "postgresql://nobody:s3cret@127.0.0.1:1/nowhere")
+    assert run(monkeypatch, "migrate") == 1
+    told = capsys.readouterr().err
+    assert "The database did not answer" in told
+    assert "Traceback" not in told
+    assert "s3cret" not in told
+
+
 def test_migrating_reports_both_revisions_and_can_be_repeated(monkeypatch, capsys, server):
-    monkeypatch.setenv("PAYMENTS_DATABASE_URL", server.url("postgres"))
+    store_migrate.ensure_database(server.url("postgres"), "cli_migrates")
+    monkeypatch.setenv("PAYMENTS_DATABASE_URL", server.url("cli_migrates"))
     assert run(monkeypatch, "migrate") == 0
     assert "schema: empty -> 0003" in capsys.readouterr().err
     assert run(monkeypatch, "migrate") == 0

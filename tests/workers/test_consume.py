@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -56,14 +56,16 @@ class Desk:
     handler: MessageHandler
     commits: list[int]
 
-    def take(self, body: str, queue: Queue = Queue.EVENTS, *, sent_at: datetime | None = None) -> Delivery:
+    def take(
+        self, body: str, queue: Queue = Queue.EVENTS, *, sent_at: datetime | None = None, receives: int = 2
+    ) -> Delivery:
         """Handle a body as it would come from a queue; return the delivery with its settlement."""
         at = sent_at or datetime.now(UTC)
         raw: Any = {
             "MessageId": "sqs-1",
             "ReceiptHandle": "receipt",
             "Body": body,
-            "Attributes": {"SentTimestamp": str(int(at.timestamp() * 1000)), "ApproximateReceiveCount": "2"},
+            "Attributes": {"SentTimestamp": str(int(at.timestamp() * 1000)), "ApproximateReceiveCount": str(receives)},
         }
         delivery = Delivery(InboundQueue(queue, "url", "dlq"), raw)
         delivery.outcome = self.handler.handle(delivery)  # type: ignore[attr-defined]
@@ -127,6 +129,24 @@ def test_a_command_that_overtakes_its_payment_comes_back(desk: Desk):
     delivery = desk.take(early, Queue.COMMANDS)
     assert ended(delivery) == (Outcome.RETRY, Settlement.RETRY)
     assert delivery.reason == "not_yet"
+
+
+def test_who_waits_for_a_payment_is_answered_when_the_time_is_over(desk: Desk):
+    early = json.dumps(m.command("ApprovePayment", paymentId=str(m.INCIDENT)))
+    delivery = desk.take(early, Queue.COMMANDS, sent_at=datetime.now(UTC) - timedelta(seconds=100))
+    assert delivery.reason == "not_yet"
+    assert 1 <= delivery.delay_max_s <= 21
+    late = desk.take(early, Queue.COMMANDS, sent_at=datetime.now(UTC) - timedelta(seconds=121))
+    assert ended(late) == (Outcome.REFUSED, Settlement.DELETE)
+
+
+def test_a_message_on_its_last_receives_leaves_its_reason(desk: Desk):
+    early = json.dumps(m.command("ApprovePayment", paymentId=str(m.INCIDENT)))
+    desk.take(early, Queue.COMMANDS, receives=8)
+    assert rows(desk.pool, "SELECT 1 FROM message_failures") == []
+    desk.take(early, Queue.COMMANDS, receives=9)
+    [failure] = rows(desk.pool, "SELECT outcome, reason, kind FROM message_failures")
+    assert failure == {"outcome": "retry", "reason": "not_yet", "kind": "ApprovePayment"}
 
 
 def test_a_database_that_is_away_leaves_the_message_alone():

@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from store import db
 from store.db import PoolOptions
+from tests.kit.sqs import unreachable
 from workers import credentials, settings
 from workers.credentials import RotatingCredentials
 from workers.local import postgres
@@ -70,6 +71,20 @@ def test_a_refused_login_fetches_anew_but_not_in_a_storm(monkeypatch):
     found.login_refused()
     found()
     assert secrets.fetched == 2
+
+
+def test_a_secrets_manager_that_is_away_costs_nothing_while_there_are_credentials(monkeypatch):
+    secrets = Secrets("me", "pass")
+    found = rotating(secrets, ttl_s=0)
+    before = found()
+    monkeypatch.setattr(secrets, "get_secret_value", away)
+    assert found() == before
+    with pytest.raises(ConnectionError, match="no database credentials: EndpointConnectionError"):
+        rotating(secrets)()
+
+
+def away(**_: object) -> dict:
+    raise unreachable()
 
 
 def test_a_rotation_costs_no_more_than_one_refused_connection(server: postgres.Server, monkeypatch):

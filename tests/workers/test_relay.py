@@ -244,3 +244,32 @@ def test_the_loop_sends_until_it_is_told_to_stop_and_survives_a_database_that_hi
     stop.set()
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_a_stop_between_two_requests_gives_the_rest_back_at_once(pool: Pool):
+    write(pool, *(f"n{number:02d}" for number in range(25)))
+    bus, stop = Bus(), threading.Event()
+    real = bus.put_events
+
+    def put_and_stop(Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        stop.set()
+        return real(Entries)
+
+    bus.put_events = put_and_stop  # type: ignore[method-assign]
+    relay(pool, bus).run_once(stop)
+    assert bus.requests == [10]
+    assert relay(pool, bus).run_once() == 15, "nobody has to wait for a lease"
+
+
+def test_rows_are_not_sent_beyond_half_of_their_lease(pool: Pool):
+    write(pool, *(f"n{number:02d}" for number in range(25)))
+    bus = Bus()
+    real = bus.put_events
+
+    def slow(Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        threading.Event().wait(0.3)
+        return real(Entries)
+
+    bus.put_events = slow  # type: ignore[method-assign]
+    relay(pool, bus, options=RelayOptions(lease_s=0.5)).run_once()
+    assert bus.requests == [10]

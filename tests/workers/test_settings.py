@@ -47,6 +47,9 @@ def test_an_unknown_name_is_an_error_that_names_it():
         ("PAYMENTS_PROVIDER", "s3cret"),
         ("PAYMENTS_LOG_LEVEL", "s3cret"),
         ("PAYMENTS_SUBMIT_WINDOW_S", "90000"),
+        ("PAYMENTS_BACKOFF_S", "-5,60"),
+        ("PAYMENTS_BACKOFF_S", "1,2"),
+        ("PAYMENTS_LEASE_RENEW_S", "40"),
     ],
 )
 def test_a_bad_value_is_named_by_its_variable_and_not_quoted(name: str, value: str):
@@ -56,9 +59,9 @@ def test_a_bad_value_is_named_by_its_variable_and_not_quoted(name: str, value: s
 
 
 def test_lists_are_written_with_commas():
-    found = settings.load({"PAYMENTS_WORK_SOURCES": "a, b", "PAYMENTS_BACKOFF_S": "1,2.5"})
+    found = settings.load({"PAYMENTS_WORK_SOURCES": "a, b", "PAYMENTS_BACKOFF_S": "60,30.5"})
     assert found.work_sources == ("a", "b")
-    assert found.backoff_s == (1, 2.5)
+    assert found.backoff_s == (60, 30.5)
 
 
 def test_an_empty_value_is_the_default():
@@ -83,3 +86,5 @@ def test_every_setting_is_in_the_reference():
     listed = dict(settings.reference())
     assert set(settings.FAST_PROFILE) <= set(listed)
     assert listed["DATABASE_NAME"] == "roadcall"
+    again = settings.load({name: value for name, value in listed.items() if value})
+    assert again == settings.load({}), "what is printed can be set"

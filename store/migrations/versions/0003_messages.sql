@@ -35,7 +35,7 @@ CREATE INDEX idx_outbox_due ON outbox (available_at, outbox_id) WHERE published_
 CREATE INDEX idx_outbox_published ON outbox (published_at) WHERE published_at IS NOT NULL;
 CREATE INDEX idx_outbox_aggregate ON outbox (aggregate_id, aggregate_seq);
 
--- One row per SQS message that is malformed or met a fault. The body stays in the queue or its DLQ; here are
+-- One row per SQS message that is malformed, met a fault, or is about to run out of receives. The body stays in the queue or its DLQ; here are
 -- its size and digest, and where it breaks its schema in our own words.
 CREATE TABLE message_failures (
     failure_id UUID PRIMARY KEY,
@@ -43,7 +43,7 @@ CREATE TABLE message_failures (
     sqs_message_id TEXT NOT NULL CHECK (length(sqs_message_id) <= 128),
     kind TEXT CHECK (length(kind) <= 64),
     message_key TEXT NOT NULL CHECK (length(message_key) <= 250),
-    outcome VARCHAR(20) NOT NULL CHECK (outcome IN ('invalid', 'fault')),
+    outcome VARCHAR(20) NOT NULL CHECK (outcome IN ('invalid', 'fault', 'retry')), -- retry: on its last receives
     reason VARCHAR(64) NOT NULL,
     detail TEXT CHECK (length(detail) <= 2000),
     body_bytes INTEGER NOT NULL CHECK (body_bytes >= 0),
