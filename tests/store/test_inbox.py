@@ -49,7 +49,7 @@ def test_a_claim_that_rolls_back_leaves_the_key_to_the_next_delivery(pool: Pool)
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_second_delivery_waits_for_what_becomes_of_the_first(pool: Pool, commits: bool):
+def test_a_second_delivery_waits_for_what_becomes_of_the_first(pool: Pool, *, commits: bool):
     found: list[Claim] = []
     second = threading.Thread(target=lambda: found.append(claim(pool, "a")))
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

@@ -96,7 +96,7 @@ def test_a_delayed_row_is_not_claimed_before_its_time(pool: Pool):
     append(pool, row("tomorrow", available_at=datetime.now(UTC) + timedelta(days=1)))
     assert names(claim(pool)) == ["now"]
     due: list[DueRow] = []
-    until(lambda: due.extend(claim(pool)) or due, what="the delayed row")
+    until(lambda: due.extend(claim(pool)) or due, what="the delayed row")  # type: ignore[func-returns-value]
     assert names(due) == ["soon"]
     assert datetime.now(UTC) >= rows(pool, "SELECT created_at FROM outbox LIMIT 1")[0]["created_at"]
 
@@ -115,7 +115,7 @@ def test_a_lease_keeps_a_row_from_the_others_until_it_ends(pool: Pool, other: Po
     assert names(claim(pool, lease_s=0.3)) == ["a"]
     assert claim(other) == []
     again: list[DueRow] = []
-    until(lambda: again.extend(claim(other)) or again, what="the lease to end")
+    until(lambda: again.extend(claim(other)) or again, what="the lease to end")  # type: ignore[func-returns-value]
     assert (names(again), again[0].attempts) == (["a"], 2)
 
 
@@ -138,10 +138,10 @@ def test_a_row_that_two_relays_sent_keeps_its_first_receipt(pool: Pool):
 def test_a_postponed_row_comes_after_its_own_delay(pool: Pool):
     append(pool, row("soon"), row("late"), row("leased"))
     soon, late, _ = claim(pool)
-    outbox.postpone(pool, {soon.outbox_id: 0.2, late.outbox_id: 60})
+    outbox.postpone(pool, {soon.outbox_id: 0.2, late.outbox_id: 60.0})
     assert claim(pool) == []
     due: list[DueRow] = []
-    until(lambda: due.extend(claim(pool)) or due, what="the postponed row")
+    until(lambda: due.extend(claim(pool)) or due, what="the postponed row")  # type: ignore[func-returns-value]
     assert names(due) == ["soon"]
 
 
