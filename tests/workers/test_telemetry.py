@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import structlog
@@ -62,19 +63,20 @@ def test_two_processes_in_one_test_do_not_share_their_counts():
     assert second.registry.get_sample_value("payments_visibility_extensions_total", {"result": "lost"}) == 0
 
 
-@pytest.fixture
-def configured(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:  # captured before the handler takes stderr
-    """Logging as a role has it, for one test."""
+@contextmanager
+def configured() -> Iterator[None]:
+    """Logging as a role has it, on the standard error that there is now; afterwards as it was."""
     root = logging.getLogger()
-    level, known = root.level, {name: logging.getLogger(name).level for name in CHATTY}
+    handlers, level, known = list(root.handlers), root.level, {name: logging.getLogger(name).level for name in CHATTY}
     configure_logging("worker", "1.2.3", "test", "INFO")
-    [ours] = root.handlers
-    yield
-    root.removeHandler(ours)  # pytest brings its own with every phase of a test
-    root.setLevel(level)
-    for name, before in known.items():
-        logging.getLogger(name).setLevel(before)
-    structlog.reset_defaults()
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        for name, before in known.items():
+            logging.getLogger(name).setLevel(before)
+        structlog.reset_defaults()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:
@@ -83,9 +85,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:
     return [json.loads(line) for line in err.splitlines()]
 
 
-@pytest.mark.usefixtures("configured")
 def test_our_own_line_is_one_json_object_with_who_when_and_what(capsys: pytest.CaptureFixture[str]):
-    with structlog.contextvars.bound_contextvars(queue="payments-events", message_id="sqs-1"):
+    with configured(), structlog.contextvars.bound_contextvars(queue="payments-events", message_id="sqs-1"):
         logger("test").info("message", outcome="applied", text='a "quoted"\nline')
     [line] = lines(capsys)
     assert (line["service"], line["role"], line["version"], line["env"]) == (
@@ -100,26 +101,26 @@ def test_our_own_line_is_one_json_object_with_who_when_and_what(capsys: pytest.C
     assert line["ts"].endswith("Z")
 
 
-@pytest.mark.usefixtures("configured")
 def test_a_library_s_line_is_json_too_with_its_exception_in_it(capsys: pytest.CaptureFixture[str]):
-    try:
-        json.loads("{")
-    except ValueError:
-        logging.getLogger("some.library").exception("it %s", "failed")
+    with configured():
+        try:
+            json.loads("{")
+        except ValueError:
+            logging.getLogger("some.library").exception("it %s", "failed")
     [line] = lines(capsys)
     assert (line["event"], line["level"], line["role"]) == ("it failed", "error", "worker")
     assert "JSONDecodeError" in line["exception"]
 
 
-@pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize("name", [name for name in CHATTY if name != "psycopg"])
 def test_chatty_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str], name: str):
-    logging.getLogger(f"{name}.part").info("request with a body")
-    logging.getLogger(f"{name}.part").warning("trouble")
+    with configured():
+        logging.getLogger(f"{name}.part").info("request with a body")
+        logging.getLogger(f"{name}.part").warning("trouble")
     assert [line["event"] for line in lines(capsys)] == ["trouble"]
 
 
-@pytest.mark.usefixtures("configured")
 def test_what_is_below_the_level_is_not_written(capsys: pytest.CaptureFixture[str]):
-    logger("test").debug("detail")
+    with configured():
+        logger("test").debug("detail")
     assert lines(capsys) == []
