@@ -140,7 +140,7 @@ class MessageHandler:
     def _keep_reason(self, delivery: Delivery, end: _End) -> None:
         """Record why a message keeps coming back, before its queue's redrive policy takes it away."""
         kind = end.cause.kind if end.cause else end.kind
-        with suppress(Transient):  # the reason is then the database's own, and known to everybody
+        with suppress(Transient, StoreFault):  # the reason is then the database's own, and known to everybody
             self._record(delivery, Outcome.RETRY, end.reason or "", "", kind, end.cause)
 
     def _processed(self, parsed: Parsed) -> Result:
@@ -157,6 +157,8 @@ class MessageHandler:
             self._record(delivery, Outcome.INVALID, flaw.flaw, flaw.detail, flaw.kind, None)
         except Transient as trouble:
             return _End(Outcome.RETRY, f"transient_{trouble.reason}", kind=flaw.kind)
+        except StoreFault as error:
+            return self._fault(delivery, error, None)
         return _End(Outcome.INVALID, flaw.flaw, kind=flaw.kind)
 
     def _fault(self, delivery: Delivery, error: Exception, cause: Cause | None) -> _End:

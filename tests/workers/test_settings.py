@@ -88,3 +88,35 @@ def test_every_setting_is_in_the_reference():
     assert listed["DATABASE_NAME"] == "roadcall"
     again = settings.load({name: value for name, value in listed.items() if value})
     assert again == settings.load({}), "what is printed can be set"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PAYMENTS_BACKOFF_S", "nan"),
+        ("PAYMENTS_BACKOFF_S", "60,inf"),
+        ("PAYMENTS_BACKOFF_S", "-60"),
+        ("PAYMENTS_CHECK_AFTER_S", "inf"),
+        ("PAYMENTS_HOLD_MAX_S", "inf"),
+        ("PAYMENTS_STATEMENT_TIMEOUT_S", "nan"),
+    ],
+)
+def test_a_duration_is_a_number_that_ends(name: str, value: str):
+    with pytest.raises(SettingsError, match=name):
+        settings.load({name: value})
+
+
+def test_leases_are_renewed_at_least_twice_in_their_time():
+    with pytest.raises(SettingsError, match="PAYMENTS_LEASE_RENEW_S"):
+        settings.load({"PAYMENTS_VISIBILITY_S": "30", "PAYMENTS_LEASE_RENEW_S": "16"})
+    assert settings.load({"PAYMENTS_VISIBILITY_S": "30", "PAYMENTS_LEASE_RENEW_S": "15"}).lease_renew_s == 15
+
+
+def test_a_message_may_wait_for_its_payment_without_running_out_of_receives():
+    with pytest.raises(SettingsError, match="PAYMENTS_NOT_YET_S"):
+        settings.load({"PAYMENTS_BACKOFF_S": "1", "PAYMENTS_NOT_YET_S": "120"})
+
+
+def test_every_default_can_be_written_back_as_it_is_listed():
+    written = {name: value for name, value in settings.reference() if value}
+    assert settings.load(written) == settings.load({})
