@@ -157,9 +157,10 @@ def test_what_was_published_is_neither_postponed_nor_failed_by_a_relay_that_come
     append(pool, row("a"))
     [a] = claim(pool)
     outbox.mark_published(pool, {a.outbox_id: "bus-1"})
+    [before] = rows(pool, "SELECT * FROM outbox")
     outbox.mark_failed(pool, [a.outbox_id])
-    outbox.postpone(pool, {a.outbox_id: 0})
-    assert states(pool) == {"a": (True, False, "bus-1")}
+    outbox.postpone(pool, {a.outbox_id: 0.0})
+    assert rows(pool, "SELECT * FROM outbox") == [before]
     assert claim(pool) == []
 
 

@@ -46,7 +46,8 @@ def raise_with(pool: Pool, code: str) -> Transient | StoreFault:
     error = caught.value
     assert isinstance(error, Transient | StoreFault)
     assert CANARY not in f"{error} {error!r}"
-    assert error.__suppress_context__, "the driver's text would quote the row"
+    assert error.__cause__ is None, "the driver's text would quote the row"
+    assert error.__suppress_context__
     return error
 
 
