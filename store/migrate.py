@@ -1,5 +1,6 @@
 """Brings a database to this release's schema: Alembic revisions, forward only, one process at a time."""
 
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +11,32 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from psycopg import sql
+from psycopg import errors, sql
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from store.db import translated
+from store.db import StoreFault, Transient, translated
 
 #: Two processes that migrate at once would trip over each other; the second waits for this advisory lock.
 MIGRATION_LOCK = 7_246_001
 #: A migration that cannot get its lock gives way to the traffic and is run again by its operator.
 LOCK_TIMEOUT = "3s"
+
+#: Alembic keeps what it works on in a module: two databases at once in one process would be mixed up.
+_one_at_a_time = threading.Lock()
+
+
+class MigrationDenied(StoreFault):
+    """The user that migrates lacks a right; the text says which ones it needs."""
+
+    def __init__(self, error: psycopg.Error) -> None:
+        super().__init__(error)
+        needed = (
+            "whoever migrates must own the database, and must be a member of payments_owner or, where the payments_*"
+            " roles are not there yet, have CREATEROLE"
+        )
+        self.args = (f"{self.args[0]}: {needed}",)
 
 
 def head() -> str:
@@ -46,7 +62,8 @@ def upgrade(conninfo: str) -> tuple[str | None, str]:
 
     Raises:
         Transient: the database cannot be reached, or a lock could not be had in time.
-        StoreFault: a statement of a revision was refused.
+        MigrationDenied: the user may not run one of them.
+        StoreFault: a statement of a revision was refused for another reason.
     """
     try:
         with psycopg.connect(conninfo, autocommit=True) as guard:
@@ -54,10 +71,14 @@ def upgrade(conninfo: str) -> tuple[str | None, str]:
             before = current(conninfo)
             _run_missing(conninfo)
     except psycopg.Error as error:
-        raise translated(error) from None
+        raise _told(error) from None
     except DBAPIError as error:
-        raise translated(error.orig) if isinstance(error.orig, psycopg.Error) else error from None
+        raise _told(error.orig) if isinstance(error.orig, psycopg.Error) else error from None
     return before, head()
+
+
+def _told(error: psycopg.Error) -> Transient | StoreFault:
+    return MigrationDenied(error) if isinstance(error, errors.InsufficientPrivilege) else translated(error)
 
 
 def ensure_database(server_conninfo: str, name: str) -> None:
@@ -73,7 +94,7 @@ def ensure_database(server_conninfo: str, name: str) -> None:
 
 
 def _run_missing(conninfo: str) -> None:
-    with _connection(conninfo) as connection:
+    with _one_at_a_time, _connection(conninfo) as connection:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

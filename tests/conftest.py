@@ -1,7 +1,12 @@
-"""The fixtures that every room's tests share: a real Postgres, a migrated database of one's own, an open pool."""
+"""The fixtures that every room's tests share: a real Postgres, a migrated database of one's own, an open pool.
 
+PAYMENTS_POSTGRES_BIN names the `bin` directory of another Postgres to run them on, as `make test-postgres-15` does.
+"""
+
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -18,12 +23,27 @@ TEMPLATE = "payments_template"
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
     """A Postgres of the test run's own, with a migrated template database in it."""
-    folder = tmp_path_factory.mktemp("postgres")
-    with ExitStack() as stack:
-        found = postgres.serve(stack, folder / "home", folder / "log", say=lambda _line: None, fsync=False)
+    with _serving(tmp_path_factory.mktemp("postgres")) as found:
         migrate.ensure_database(found.url("postgres"), TEMPLATE)
         migrate.upgrade(found.url(TEMPLATE))
         yield found
+
+
+@pytest.fixture
+def bare_server(tmp_path: Path) -> Iterator[postgres.Server]:
+    """A Postgres of this test's own, which has never seen a role or a database of ours."""
+    with _serving(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[postgres.Server]:
+    named = os.environ.get("PAYMENTS_POSTGRES_BIN")
+    binaries = Path(named) if named else None
+    with ExitStack() as stack:
+        yield postgres.serve(
+            stack, folder / "home", folder / "log", say=lambda _line: None, binaries=binaries, fsync=False
+        )
 
 
 @pytest.fixture

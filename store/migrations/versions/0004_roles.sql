@@ -11,6 +11,8 @@
 DO $$
 DECLARE
     wanted TEXT;
+    -- Since Postgres 16 whoever makes a role is a member of it that may hand it on, but not switch to it.
+    switch TEXT := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY[
         'payments_owner', 'payments_worker', 'payments_relay', 'payments_reader', 'payments_monitor'
@@ -23,8 +25,12 @@ BEGIN
         END;
     END LOOP;
     -- Whoever migrates hands its tables to the owner, and later revisions switch to it.
-    IF NOT pg_has_role(current_user, 'payments_owner', 'MEMBER') THEN
-        EXECUTE format('GRANT payments_owner TO %I', current_user);
+    IF NOT pg_has_role(current_user, 'payments_owner', switch) THEN
+        BEGIN
+            EXECUTE format('GRANT payments_owner TO %I', current_user);
+        EXCEPTION WHEN unique_violation THEN
+            NULL; -- the same user migrates another database at the same moment
+        END;
     END IF;
 END $$;
 
@@ -39,6 +45,7 @@ ALTER TABLE payout_attempts OWNER TO payments_owner;
 ALTER TABLE message_inbox OWNER TO payments_owner;
 ALTER TABLE outbox OWNER TO payments_owner;
 ALTER TABLE message_failures OWNER TO payments_owner;
+ALTER TABLE alembic_version OWNER TO payments_owner; -- so that another member can run the next migration
 
 GRANT SELECT ON alembic_version TO payments_worker, payments_relay, payments_reader, payments_monitor;
 
