@@ -14,7 +14,7 @@ from dramatiq.worker import Worker
 
 from contracts.envelope import Queue
 from contracts.outbound import Destination
-from store import db, migrate
+from store import db, migrate, sandbox
 from store.db import Pool
 from store.wakeup import Bell, Ear
 from workers import clock, credentials, status
@@ -291,5 +291,12 @@ def _alive(server: Server) -> Mapping[str, Any]:
 
 
 def run_migrate(settings: Settings) -> tuple[str | None, str]:
-    """Bring the database to this release's schema; return the revision before and after."""
-    return migrate.upgrade(database_conninfo(settings))
+    """Bring the database to this release's schema; return the revision before and after.
+
+    Where the provider is the sandbox, its books are made too: a worker may not make them.
+    """
+    revisions = migrate.upgrade(database_conninfo(settings))
+    if settings.provider == "sandbox":
+        with opened_pool(settings, "migrate", size_max=1) as pool:
+            sandbox.prepare(pool)
+    return revisions

@@ -3,17 +3,27 @@
 from contracts.provider import Answer, LookUp, NotFound, PayoutOrder, PayoutProvider, TryLater, Unknown
 from store import sandbox
 from store.db import Pool, Transient
+from workers.health import NotReadyError
 from workers.settings import Settings
 
 
 class SandboxProvider:
-    """A provider without a bank behind it: every order is accepted once, under its idempotency key."""
+    """A provider without a bank behind it: every order is accepted once, under its idempotency key.
+
+    Raises:
+        NotReadyError: the database has no books for it, or its user may not write them.
+        Transient: the database could not say now.
+    """
 
     name = "sandbox"
 
     def __init__(self, pool: Pool) -> None:
+        if not sandbox.usable(pool):
+            raise NotReadyError(
+                "the database has no books for the sandbox provider: run `payments migrate` with"
+                " PAYMENTS_PROVIDER=sandbox"
+            )
         self._pool = pool
-        sandbox.prepare(pool)
 
     def look_up(self, order: PayoutOrder) -> LookUp:
         """Return the transfer that this payment already has."""
@@ -35,6 +45,7 @@ def make_provider(settings: Settings, pool: Pool) -> PayoutProvider:
 
     Raises:
         SettingsError: none is named.
+        NotReadyError: the database was not made ready for it.
     """
     settings.require("provider")
     return SandboxProvider(pool)
