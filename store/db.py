@@ -77,6 +77,9 @@ class PoolOptions:
     idle_s: float = 30
     lifetime_s: float = 1800
     wait_s: float = 10
+    #: How long the pool tries by itself to replace a broken connection. Its pauses double, so that after a long
+    #: outage it would come back late; whoever asks for a connection makes it try at once.
+    reconnect_s: float = 5
     connect_s: int = 3
     statement_s: float = 10
     lock_s: float = 5
@@ -135,6 +138,7 @@ def open_pool(
         max_idle=options.idle_s,
         max_lifetime=options.lifetime_s,
         timeout=options.wait_s,
+        reconnect_timeout=options.reconnect_s,
         name=options.application,
         open=True,
     )
@@ -207,27 +211,35 @@ def transaction(pool: Pool) -> Generator[Tx]:
 
 
 @contextmanager
-def reading(pool: Pool) -> Generator[Connection]:
+def reading(pool: Pool, timeout_s: float | None = None) -> Generator[Connection]:
     """Lend a connection for plain reads, each statement on its own.
+
+    Args:
+        pool: the database.
+        timeout_s: how long to wait for a free connection, instead of the pool's own limit.
 
     Raises:
         Transient: the same work may succeed later.
         StoreFault: the database refused a statement of ours.
     """
     try:
-        with pool.connection() as connection:
+        with pool.connection(timeout_s) as connection:
             yield connection
     except psycopg.Error as error:
         raise translated(error) from None
 
 
-def ping(pool: Pool) -> None:
+def ping(pool: Pool, timeout_s: float | None = None) -> None:
     """Ask the database for a sign of life.
+
+    Args:
+        pool: the database.
+        timeout_s: how long to wait for a connection, instead of the pool's own limit.
 
     Raises:
         Transient: it gave none.
     """
-    with reading(pool) as connection:
+    with reading(pool, timeout_s) as connection:
         connection.execute("SELECT 1")
 
 

@@ -23,3 +23,13 @@ def from_milliseconds(text: str) -> datetime:
 def jittered(seconds: float, share: float) -> float:
     """Return a duration made longer or shorter by up to a share of it, so that processes do not march in step."""
     return seconds * random.uniform(1 - share, 1 + share)  # noqa: S311 - spreads load, guards nothing
+
+
+def between(low: float, high: float) -> float:
+    """Return a duration somewhere between two."""
+    return random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing
+
+
+def sleep(seconds: float) -> None:
+    """Do nothing for a while; what can be waited for is waited for instead."""
+    time.sleep(seconds)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from dramatiq.middleware import CurrentMessage
@@ -20,10 +20,11 @@ from handlers.apply import Result
 from handlers.decision import NotYet, Rules
 from handlers.process import process
 from store import failures
-from store.db import Pool, StoreFault, Transient
+from store.db import Pool, StoreFault, Transient, TransientReason
 from store.failures import Failure
 from workers import clock, payouts
-from workers.broker import Delivery, Settlement
+from workers.clock import between
+from workers.delivery import Delivery, Settlement
 from workers.quotas import VISIBILITY_MAX_S
 from workers.settings import MAX_RECEIVES
 from workers.telemetry import NO_KIND, Logger, Metrics, logger
@@ -41,8 +42,20 @@ _SETTLEMENTS = {
 
 #: Why a message waits that has overtaken its payment.
 NOT_YET = "not_yet"
+#: Why a message is not even tried: the database has failed others and does not answer.
+DATABASE_AWAY = "database_away"
 #: From this receive on the reason for yet another retry is recorded: the redrive policy acts after ten.
 LAST_RECEIVES = MAX_RECEIVES - 1
+
+
+class Dependency(Protocol):
+    """What is known of the database: a circuit breaker."""
+
+    def trouble(self) -> None:
+        """Say that it has failed a message."""
+
+    def is_there(self) -> bool:
+        """Wait for the verdict where one is pending; return whether it answers."""
 
 
 class ProviderBusy(Exception):
@@ -72,6 +85,8 @@ class MessageHandler:
         metrics: Metrics,
         *,
         committed: Callable[[], None] = lambda: None,
+        database: Dependency | None = None,
+        outage_s: tuple[float, float] = (30, 60),
     ) -> None:
         """Keep what every message needs.
 
@@ -82,6 +97,8 @@ class MessageHandler:
             sources: the EventBridge sources whose events are believed.
             metrics: the process's metrics.
             committed: called after a commit that left something in the outbox.
+            database: the breaker around the database; without one every message is tried.
+            outage_s: between how many seconds a message comes back that met an outage.
         """
         self._pool = pool
         self._provider = provider
@@ -89,12 +106,14 @@ class MessageHandler:
         self._sources = sources
         self._metrics = metrics
         self._committed = committed
+        self._database = database
+        self._outage_s = outage_s
         self._log: Logger = logger(__name__)
 
     def __call__(self) -> None:
         """Handle the delivery that Dramatiq's current thread holds: the body of every actor."""
         delivery: object = CurrentMessage.get_current_message()
-        if isinstance(delivery, Delivery) and not delivery.lease_lost:
+        if isinstance(delivery, Delivery) and delivery.begun and delivery.lease_stands:
             self.handle(delivery)
 
     def handle(self, delivery: Delivery) -> Outcome:
@@ -103,14 +122,23 @@ class MessageHandler:
         with structlog.contextvars.bound_contextvars(
             queue=delivery.source.queue, message_id=delivery.arrival.sqs_message_id
         ):
-            end = self._end(delivery)
-            if end.outcome is Outcome.RETRY and delivery.arrival.receive_count >= LAST_RECEIVES:
+            end = self._end(delivery) if self._there() else _End(Outcome.RETRY, DATABASE_AWAY)
+            away = end.outcome is Outcome.RETRY and not self._there()
+            if end.outcome is Outcome.RETRY and delivery.arrival.receive_count >= LAST_RECEIVES and not away:
                 self._keep_reason(delivery, end)
-            delivery.settle_as(_SETTLEMENTS[end.outcome], end.reason or "", self._delay_max_s(delivery, end))
+            delivery.settle_as(
+                _SETTLEMENTS[end.outcome],
+                end.reason or "",
+                delay_s=between(*self._outage_s) if away else None,
+                delay_max_s=self._delay_max_s(delivery, end),
+            )
             if end.result and end.result.published:
                 self._committed()
             self._observe(delivery, end, clock.monotonic() - started)
         return end.outcome
+
+    def _there(self) -> bool:
+        return self._database is None or self._database.is_there()
 
     def _end(self, delivery: Delivery) -> _End:
         cause: Cause | None = None
@@ -125,10 +153,15 @@ class MessageHandler:
         except ProviderBusy:
             return _End(Outcome.RETRY, "provider_busy", cause=cause)
         except Transient as trouble:
-            return _End(Outcome.RETRY, f"transient_{trouble.reason}", cause=cause)
+            return self._transient(trouble, cause, None)
         except Exception as error:  # noqa: BLE001 - a bug must not cost the message: it comes back, and is seen
             return self._fault(delivery, error, cause)
         return _End(result.outcome, result.code, result, cause)
+
+    def _transient(self, trouble: Transient, cause: Cause | None, kind: str | None) -> _End:
+        if self._database and trouble.reason is TransientReason.CONNECTION:
+            self._database.trouble()
+        return _End(Outcome.RETRY, f"transient_{trouble.reason}", cause=cause, kind=kind)
 
     def _delay_max_s(self, delivery: Delivery, end: _End) -> float:
         """Return the longest back-off: who waits for a payment is answered when its time is over, not later."""
@@ -156,7 +189,7 @@ class MessageHandler:
         try:
             self._record(delivery, Outcome.INVALID, flaw.flaw, flaw.detail, flaw.kind, None)
         except Transient as trouble:
-            return _End(Outcome.RETRY, f"transient_{trouble.reason}", kind=flaw.kind)
+            return self._transient(trouble, None, flaw.kind)
         except StoreFault as error:
             return self._fault(delivery, error, None)
         return _End(Outcome.INVALID, flaw.flaw, kind=flaw.kind)

@@ -18,10 +18,12 @@ from store import db, migrate, sandbox
 from store.db import Pool
 from store.wakeup import Bell, Ear
 from workers import clock, credentials, status
-from workers.broker import BrokerOptions, SqsBroker, inbound_queue
+from workers.breaker import Breaker, State
+from workers.broker import END_S, BrokerOptions, SqsBroker
 from workers.consume import MessageHandler
+from workers.delivery import inbound_queue
 from workers.doorbell import Ringer, nap
-from workers.health import DatabaseReadiness, NotReadyError, Server, application
+from workers.health import Check, DatabaseReadiness, NotReadyError, Server, application
 from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
 from workers.settings import Settings
@@ -42,6 +44,8 @@ AWS_ATTEMPTS = 3
 #: Every AWS call ends within the handling budget of 40 s; a long poll is the one that takes its time.
 AWS_CONNECT_TIMEOUT_S = 3
 AWS_READ_TIMEOUT_S = 10
+#: How long a probe of the database waits for a connection.
+PROBE_TIMEOUT_S = 2.0
 #: A turn of the relay is one request to AWS and a few statements; all of them have timeouts.
 RELAY_STUCK_S = 120.0
 _log = logger(__name__)
@@ -123,7 +127,7 @@ def run_worker(settings: Settings) -> int:
     metrics = Metrics()
     source = database_source(settings)
     with stop_signal() as stop, opened_pool(settings, "worker", source=source) as pool:
-        broker = _broker(settings, metrics)
+        broker, breaker = _broker(settings, pool, metrics)
         ringer = Ringer(Bell(source), settings.notify_every_s)
         handler = MessageHandler(
             pool,
@@ -132,18 +136,22 @@ def run_worker(settings: Settings) -> int:
             frozenset(settings.work_sources),
             metrics,
             committed=ringer.committed,
+            database=breaker,
+            outage_s=broker.options.outage_s,
         )
         declare_actors(broker, handler)
         worker = Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WORKER_WAKE_UP_MS)
-        alive = worker_liveness(worker, broker, settings, [ringer.thread])
-        app = application(metrics.registry, alive, DatabaseReadiness(pool))
+        alive = worker_liveness(worker, broker, settings, [ringer.thread, breaker.thread])
+        app = application(metrics.registry, alive, worker_readiness(breaker, DatabaseReadiness(pool)))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             ringer.start()
+            breaker.start()
             worker.start()
             broker.start()
             _log.info("worker started", url=url, threads=settings.worker_threads)
             healthy = _watch(stop, alive)
             clean = _drain(worker, broker, settings.stop_budget_s)
+            breaker.stop(END_S)
             ringer.stop()
     _log.info("worker stopped", clean=clean, healthy=healthy)
     return 0 if healthy else 1
@@ -162,7 +170,7 @@ def declare_actors(broker: SqsBroker, handler: Callable[[], None]) -> None:
 def worker_liveness(
     worker: Worker, broker: SqsBroker, settings: Settings, others: Sequence[threading.Thread] = ()
 ) -> Callable[[], Mapping[str, Any]]:
-    """Return the check behind a worker's `/health`: every thread lives and every queue is being polled."""
+    """Return the check behind a worker's `/health`: every thread lives, and no request or message hangs."""
     longest_call_s = AWS_ATTEMPTS * (AWS_CONNECT_TIMEOUT_S + settings.poll_wait_s + AWS_READ_TIMEOUT_S)
     patience_s = STUCK_POLLS * longest_call_s
 
@@ -172,14 +180,27 @@ def worker_liveness(
         if dead:
             raise NotReadyError(f"dead threads: {', '.join(dead)}")
         if stuck := broker.stuck(patience_s):
-            raise NotReadyError(f"not polling: {', '.join(stuck)}")
+            raise NotReadyError(f"stuck: {', '.join(stuck)}")
         return {"threads": len(worker.workers), "held": broker.held}
 
     return check
 
 
-def _broker(settings: Settings, metrics: Metrics) -> SqsBroker:
-    client = sqs_client(settings, connections=settings.worker_threads + 2 * len(Queue) + 2)
+def worker_readiness(breaker: Breaker, database: Check) -> Check:
+    """Return the check behind a worker's `/ready`: the database answers, and the worker has noticed."""
+
+    def check() -> Mapping[str, Any]:
+        if breaker.state is State.AWAY:
+            raise NotReadyError("database_away: nothing is received until it answers")
+        return database()
+
+    return check
+
+
+def _broker(settings: Settings, pool: Pool, metrics: Metrics) -> tuple[SqsBroker, Breaker]:
+    """Return the broker and the breaker that stops it while the database is away."""
+    client = sqs_client(settings, connections=settings.worker_threads + settings.pollers_per_queue * len(Queue) + 2)
+    metrics.count_requests(client)
     urls = {
         Queue.EVENTS: settings.event_queue_url,
         Queue.COMMANDS: settings.command_queue_url,
@@ -188,14 +209,20 @@ def _broker(settings: Settings, metrics: Metrics) -> SqsBroker:
     queues = [inbound_queue(client, queue, url) for queue, url in urls.items() if url]
     options = BrokerOptions(
         room=settings.worker_threads * settings.prefetch_factor,
+        pollers=settings.pollers_per_queue,
         poll_wait_s=settings.poll_wait_s,
         visibility_s=settings.visibility_s,
         renew_every_s=settings.lease_renew_s,
         hold_max_s=settings.hold_max_s,
         backoff_s=settings.backoff_s,
         backoff_jitter=settings.backoff_jitter,
+        settle_age_s=settings.settle_age_s,
+        outage_s=(settings.outage_s[0], settings.outage_s[1]),
     )
-    return SqsBroker(client, queues, options, metrics)
+    breaker = Breaker("database", lambda: db.ping(pool, PROBE_TIMEOUT_S), metrics, every_s=settings.breaker_probe_s)
+    broker = SqsBroker(client, queues, options, metrics, breaker)
+    breaker.went_away = broker.release_waiting
+    return broker, breaker
 
 
 def _watch(stop: threading.Event, alive: Callable[[], Mapping[str, Any]]) -> bool:
@@ -247,8 +274,11 @@ def run_relay(settings: Settings) -> int:
 
 def _relay(settings: Settings, pool: Pool, metrics: Metrics) -> Relay:
     sqs = sqs_client(settings, connections=4, attempts=1)  # a row that was not sent comes again by itself
+    events = events_client(attempts=1)
+    metrics.count_requests(sqs)
+    metrics.count_requests(events)
     senders: dict[Destination, Sender] = {
-        Destination.BUS: BusSender(events_client(attempts=1), settings.event_bus_name or "", settings.event_source),
+        Destination.BUS: BusSender(events, settings.event_bus_name or "", settings.event_source),
         Destination.APPROVALS: QueueSender(sqs, settings.approval_queue_url or ""),
         Destination.PAYOUTS: QueueSender(sqs, settings.payout_queue_url or ""),
     }

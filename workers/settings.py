@@ -55,13 +55,17 @@ class Settings(BaseSettings):
 
     # The worker: threads, leases, back-off (messaging reference, "Settled settings")
     worker_threads: int = Field(8, ge=1, le=64)
-    prefetch_factor: int = Field(2, ge=1, le=10)
+    prefetch_factor: int = Field(4, ge=1, le=10)
+    pollers_per_queue: int = Field(2, ge=1, le=10)
     poll_wait_s: int = Field(20, ge=0, le=20)
     visibility_s: int = Field(60, ge=2, le=43_200)
     lease_renew_s: float = Field(20, gt=0)
     hold_max_s: float = Field(600, gt=0)
     backoff_s: Durations = (5, 15, 45, 120, 300)
     backoff_jitter: float = Field(0.2, ge=0, le=0.9)
+    settle_age_s: float = Field(0.02, ge=0, le=5)
+    outage_s: Durations = (30, 60)
+    breaker_probe_s: float = Field(2, gt=0, le=60)
     stop_budget_s: float = Field(45, gt=0)
     not_yet_s: float = Field(120, ge=0)
     clock_skew_s: float = Field(300, ge=0)
@@ -103,7 +107,7 @@ class Settings(BaseSettings):
     def _words(cls, value: Any) -> Any:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
-    @field_validator("backoff_s", "check_after_s", mode="before")
+    @field_validator("backoff_s", "check_after_s", "outage_s", mode="before")
     @classmethod
     def _durations(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -113,11 +117,18 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("needs seconds, separated by commas") from None  # without the value: it may be a secret
 
-    @field_validator("backoff_s", "check_after_s")
+    @field_validator("backoff_s", "check_after_s", "outage_s")
     @classmethod
     def _not_negative(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(delay < 0 for delay in value):
             raise ValueError("needs durations of zero or more")
+        return value
+
+    @field_validator("outage_s")
+    @classmethod
+    def _bounds(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) != 2 or value[0] > value[1]:  # noqa: PLR2004 - from, to
+            raise ValueError("needs two durations, the shorter first")
         return value
 
     @model_validator(mode="after")
@@ -177,6 +188,8 @@ class Settings(BaseSettings):
 FAST_PROFILE: Mapping[str, str] = {
     "PAYMENTS_POLL_WAIT_S": "1",
     "PAYMENTS_BACKOFF_S": "1,1,2,4,8",
+    "PAYMENTS_OUTAGE_S": "2,4",
+    "PAYMENTS_BREAKER_PROBE_S": "0.5",
     "PAYMENTS_NOT_YET_S": "15",
     "PAYMENTS_HEALTH_PORT": "0",
     "PAYMENTS_STOP_BUDGET_S": "10",

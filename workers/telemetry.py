@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from contracts.envelope import DELIVERIES, Queue
 from contracts.outbound import Destination
@@ -17,6 +17,18 @@ NO_KIND = "none"
 #: From what is done within a poll to what has waited for hours (operations reference, §3).
 CRITICAL_TIME_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400)
 PROCESSING_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+#: What a queue says to an entry of a batch: done, not ours any more, or not taken however often it was asked.
+SETTLE_RESULTS = ("deleted", "returned", "refused", "given_up")
+#: What the roles ask of AWS while they work.
+AWS_OPERATIONS = (
+    "ReceiveMessage",
+    "DeleteMessageBatch",
+    "ChangeMessageVisibilityBatch",
+    "SendMessage",
+    "SendMessageBatch",
+    "PutEvents",
+)
 
 Logger = structlog.stdlib.BoundLogger
 
@@ -107,6 +119,30 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.received = Counter(
+            "payments_messages_received_total",
+            "Messages received, repeated receives included.",
+            ["queue"],
+            registry=self.registry,
+        )
+        self.settled = Counter(
+            "payments_messages_settled_total",
+            "Entries of batch deletes and back-offs, by what the queue said to each.",
+            ["queue", "result"],
+            registry=self.registry,
+        )
+        self.breaker_open = Gauge(
+            "payments_breaker_open",
+            "1 while a dependency is away and nothing that leans on it is received.",
+            ["dependency"],
+            registry=self.registry,
+        )
+        self.aws_requests = Counter(
+            "payments_aws_requests_total",
+            "Requests sent to AWS, repetitions included: what is paid for.",
+            ["operation"],
+            registry=self.registry,
+        )
         self.published = Counter(
             "payments_events_published_total",
             "Outbox rows by what became of sending them.",
@@ -123,6 +159,20 @@ class Metrics:
                 self.processed.labels(queue, kind, outcome)
         for result in ("extended", "lost"):
             self.leases.labels(result)
+        for queue in Queue:
+            self.received.labels(queue)
+            for result in SETTLE_RESULTS:
+                self.settled.labels(queue, result)
+        for operation in AWS_OPERATIONS:
+            self.aws_requests.labels(operation)
         for destination in Destination:
             for result in ("sent", "failed", "rejected"):
                 self.published.labels(destination, result)
+
+    def count_requests(self, client: Any) -> None:
+        """Count every request of an AWS client, its own repetitions too, by operation."""
+
+        def sent(event_name: str, **_: Any) -> None:
+            self.aws_requests.labels(event_name.rpartition(".")[2]).inc()
+
+        client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", sent)

@@ -46,6 +46,7 @@ class MemorySqs:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     faults: dict[str, deque[Exception]] = field(default_factory=lambda: defaultdict(deque))
     refused: set[str] = field(default_factory=set)  # receipt handles whose batch entries fail
+    late: int = 0  # how many entries of batch deletes the service fails to do, by its own fault
     redrive: bool = True
 
     def __post_init__(self) -> None:
@@ -76,6 +77,10 @@ class MemorySqs:
         """The arguments of every call of an operation."""
         return [arguments for name, arguments in list(self.calls) if name == operation]
 
+    def entries(self, operation: str) -> list[dict[str, Any]]:
+        """The entries of every batch call of an operation."""
+        return [entry for arguments in self.named(operation) for entry in arguments["Entries"]]
+
     # -- what boto3 offers
 
     def receive_message(self, **arguments: Any) -> dict[str, Any]:
@@ -95,6 +100,21 @@ class MemorySqs:
                 if stored.receipt == arguments["ReceiptHandle"]:
                     del self._queue(arguments)[message_id]
         return {}
+
+    def delete_message_batch(self, **arguments: Any) -> dict[str, Any]:
+        self._called("delete_message_batch", arguments)
+        answer: dict[str, Any] = {"Successful": [], "Failed": []}
+        for entry in arguments["Entries"]:
+            if self.late:
+                answer["Failed"].append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
+                self.late -= 1
+                continue
+            with self._lock:
+                for message_id, stored in list(self._queue(arguments).items()):
+                    if stored.receipt == entry["ReceiptHandle"]:
+                        del self._queue(arguments)[message_id]
+            answer["Successful"].append({"Id": entry["Id"]})  # a stale receipt too: nothing is deleted, none is told
+        return answer
 
     def change_message_visibility(self, **arguments: Any) -> dict[str, Any]:
         self._called("change_message_visibility", arguments)

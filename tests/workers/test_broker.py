@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from dramatiq import MessageProxy
 from dramatiq.middleware import CurrentMessage
-from dramatiq.worker import Worker
+from dramatiq.worker import ConsumerThread, Worker
 
 from contracts.envelope import Queue
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
-from workers.broker import BrokerOptions, Delivery, MissingRedrivePolicyError, Settlement, SqsBroker, inbound_queue
+from workers.broker import BrokerOptions, SqsBroker
+from workers.delivery import Delivery, MissingRedrivePolicyError, Settlement, inbound_queue
 from workers.main import declare_actors
 from workers.telemetry import Metrics
 
@@ -43,6 +45,10 @@ class Running:
     def lost(self) -> float:
         return self.metrics.registry.get_sample_value("payments_visibility_extensions_total", {"result": "lost"}) or 0
 
+    def settled(self, result: str) -> float:
+        labels = {"queue": EVENTS, "result": result}
+        return self.metrics.registry.get_sample_value("payments_messages_settled_total", labels) or 0
+
 
 @contextmanager
 def running(sqs: MemorySqs, handle: Handle, **options: object) -> Iterator[Running]:
@@ -55,7 +61,9 @@ def running(sqs: MemorySqs, handle: Handle, **options: object) -> Iterator[Runni
         found.worker.stop(timeout=5_000)
         assert found.broker.shut_down(5)
     assert found.broker.held == 0, "room leaked"
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("poller", "lease"))]
+    assert not [
+        thread.name for thread in threading.enumerate() if thread.name.startswith(("poller", "lease", "settler"))
+    ]
 
 
 def settle(settlement: Settlement, reason: str = "") -> Handle:
@@ -75,7 +83,7 @@ def test_a_message_is_deleted_once_its_handler_has_said_so():
     sqs.put(EVENTS, "one")
     with running(sqs, settle(Settlement.DELETE)):
         until(lambda: not sqs.held(EVENTS))
-    assert sqs.named("change_message_visibility") == []
+    assert sqs.entries("change_message_visibility_batch") == []
 
 
 @pytest.mark.parametrize("handle", [say_nothing, fail, settle(Settlement.RETRY)])
@@ -83,11 +91,11 @@ def test_whatever_is_not_an_outcome_leaves_the_same_message_to_come_back(handle)
     sqs = MemorySqs()
     message_id = sqs.put(EVENTS, "one")
     with running(sqs, handle):
-        until(lambda: sqs.named("change_message_visibility"))
+        until(lambda: sqs.entries("change_message_visibility_batch"))
         [stored] = sqs.held(EVENTS)
         assert stored.message_id == message_id
         assert 3 <= sqs.visible_in(EVENTS)[0] <= 6.5, "5 s, give or take a fifth"
-    assert sqs.named("delete_message") == []
+    assert sqs.entries("delete_message_batch") == []
     assert sqs.named("send_message") == []
 
 
@@ -97,8 +105,8 @@ def test_the_back_off_follows_the_receive_count(receives, base_s):
     sqs.put(EVENTS, "one")
     sqs.held(EVENTS)[0].receive_count = receives - 1
     with running(sqs, settle(Settlement.RETRY)):
-        until(lambda: sqs.named("change_message_visibility"))
-    delay_s = sqs.named("change_message_visibility")[0]["VisibilityTimeout"]
+        until(lambda: sqs.entries("change_message_visibility_batch"))
+    delay_s = sqs.entries("change_message_visibility_batch")[0]["VisibilityTimeout"]
     assert base_s * 0.8 - 1 <= delay_s <= base_s * 1.2 + 1
 
 
@@ -116,7 +124,7 @@ def test_a_dead_letter_carries_body_and_reason_and_only_then_leaves_its_queue():
     assert texts["OriginalQueue"] == EVENTS
     assert texts["trace"] == "abc"
     operations = [operation for operation, _ in sqs.calls]
-    assert operations.index("send_message") < operations.index("delete_message")
+    assert operations.index("send_message") < operations.index("delete_message_batch")
 
 
 def test_a_dead_letter_that_cannot_be_sent_stays_where_it_is():
@@ -126,22 +134,24 @@ def test_a_dead_letter_that_cannot_be_sent_stays_where_it_is():
     with running(sqs, settle(Settlement.DEAD_LETTER, "not_json")):
         until(lambda: sqs.named("send_message"))
     assert len(sqs.held(EVENTS)) == 1
-    assert sqs.named("delete_message") == []
+    assert sqs.entries("delete_message_batch") == []
 
 
-def test_a_failed_delete_leaks_no_room_and_costs_the_message_nothing():
+def test_a_failed_delete_leaks_no_room_and_costs_the_message_nothing(monkeypatch):
     sqs = MemorySqs()
-    sqs.faults["delete_message"].extend(unreachable() for _ in range(20))
+    monkeypatch.setattr("workers.settling.LATE_S", 0.01)
+    sqs.faults["delete_message_batch"].extend(unreachable() for _ in range(3))
     for number in range(60):
         sqs.put(EVENTS, str(number))
     with running(sqs, settle(Settlement.DELETE), room=4) as found:
-        until(lambda: len(sqs.named("delete_message")) == 60)
-        until(lambda: found.broker.held == 0)
-    assert len(sqs.held(EVENTS)) == 20, "they come back when their lease ends"
+        until(lambda: found.settled("deleted") + found.settled("given_up") == 60)
+        assert found.broker.held == 0
+        given_up = found.settled("given_up")
+    assert len(sqs.held(EVENTS)) == given_up < 20, "they come back when their lease ends"
 
 
 def test_a_failed_receive_does_not_end_its_poller(monkeypatch):
-    monkeypatch.setattr("workers.broker.POLL_ERROR_PAUSE_S", 0.01)
+    monkeypatch.setattr("workers.polling.POLL_ERROR_PAUSE_S", 0.01)
     sqs = MemorySqs()
     sqs.faults["receive_message"].extend([throttled(), unreachable(), RuntimeError("unheard of")] * 3)
     sqs.put(EVENTS, "one")
@@ -183,7 +193,7 @@ def test_a_lost_lease_is_noticed_and_not_fought():
         until(lambda: found.lost() == 1)
         release.set()
         until(lambda: found.broker.held == 0)
-    assert sqs.named("delete_message") == []
+    assert sqs.entries("delete_message_batch") == []
 
 
 def test_a_message_held_too_long_is_given_up():
@@ -270,9 +280,10 @@ def test_a_dead_poller_is_noticed():
     sqs = MemorySqs()
     with running(sqs, settle(Settlement.DELETE)) as found:
         assert found.broker.dead_threads() == []
-        found.broker._pollers.append(threading.Thread(name="poller-dead"))
+        poller = found.broker._pollers._pollers[0]
+        alive, poller.thread = poller.thread, threading.Thread(name="poller-dead")
         assert found.broker.dead_threads() == ["poller-dead"]
-        found.broker._pollers.pop()
+        poller.thread = alive
 
 
 def test_a_message_that_outlives_the_stop_is_left_to_its_lease_and_told():
@@ -291,7 +302,7 @@ def test_a_message_that_outlives_the_stop_is_left_to_its_lease_and_told():
     assert entered.wait(5)
     found.worker.stop(timeout=100)
     assert found.broker.shut_down(0.5) is False, "not everything was finished"
-    assert sqs.named("change_message_visibility") == [], "handed back, it would run twice at once"
+    assert sqs.entries("change_message_visibility_batch") == [], "handed back, it would run twice at once"
     release.set()
     until(lambda: not sqs.held(EVENTS), what="the delete of what was finished late")
 
@@ -317,12 +328,12 @@ def test_a_renewal_under_way_does_not_undo_a_back_off():
     with running(sqs, handle, renew_every_s=0.05):
         assert settled.wait(5)
         go_on.set()
-        until(lambda: sqs.named("change_message_visibility"))
+        until(lambda: len(sqs.entries("change_message_visibility_batch")) == 2)
         assert sqs.visible_in(EVENTS)[0] <= 6.5, "the back-off of 5 s, not the lease of 30"
 
 
 def test_a_queue_that_is_away_is_no_dead_poller(monkeypatch):
-    monkeypatch.setattr("workers.broker.POLL_ERROR_PAUSE_S", 0.01)
+    monkeypatch.setattr("workers.polling.POLL_ERROR_PAUSE_S", 0.01)
     sqs = MemorySqs()
     sqs.faults["receive_message"].extend(unreachable() for _ in range(10_000))
     with running(sqs, settle(Settlement.DELETE)) as found:
@@ -331,11 +342,180 @@ def test_a_queue_that_is_away_is_no_dead_poller(monkeypatch):
         sqs.faults["receive_message"].clear()
 
 
-def test_a_poller_that_does_not_ask_is_stuck_unless_its_queue_has_no_room():
-    found = Running(MemorySqs(), replace(OPTIONS, room=1), say_nothing)
-    found.broker.last_poll = dict.fromkeys(Queue, float("-inf"))
-    assert found.broker.stuck(60) == list(Queue)
-    raw = {"MessageId": "m", "ReceiptHandle": "r", "Body": "", "Attributes": {"SentTimestamp": "0"}}
-    source = inbound_queue(found.sqs, Queue.EVENTS, URL + EVENTS)  # type: ignore[arg-type]
-    found.broker._held["r"] = Delivery(source, raw)  # type: ignore[arg-type]
-    assert found.broker.stuck(60) == [Queue.COMMANDS, Queue.PAYOUTS]
+def test_a_poller_whose_request_hangs_is_stuck_and_one_that_waits_for_room_is_not():
+    sqs = MemorySqs()
+    for number in range(8):
+        sqs.put(EVENTS, str(number))
+    release = threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, slow, room=4, poll_wait_s=1) as found:
+        until(lambda: found.broker.held == 4)
+        until(
+            lambda: (
+                set(found.broker.stuck(patience_s=0.1)) == {"poller-payments-commands-0", "poller-payments-payouts-0"}
+            )
+        )
+        assert found.broker.stuck(patience_s=60) == []
+        release.set()
+
+
+def test_a_message_handled_past_every_limit_is_told():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    release = threading.Event()
+
+    def slow(_delivery: Delivery) -> None:
+        release.wait(10)
+
+    with running(sqs, slow, renew_every_s=0.05, hold_max_s=0.1) as found:
+        until(lambda: "message of payments-events" in found.broker.stuck(patience_s=0.2))
+        release.set()
+
+
+def test_a_poller_waits_for_room_for_ten_and_asks_for_ten():
+    sqs = MemorySqs()
+    for number in range(100):
+        sqs.put(EVENTS, str(number))
+    go_on = threading.Semaphore(0)
+
+    def handle(delivery: Delivery) -> None:
+        go_on.acquire(timeout=10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, handle, room=25) as found:
+        until(lambda: found.broker.held == 20)
+        for _ in range(4):
+            go_on.release()
+        until(lambda: found.broker.held == 16)
+        threading.Event().wait(0.1)  # room for nine: a poller that did not wait for ten would have asked
+        assert found.broker.held == 16
+        for _ in range(96):
+            go_on.release()
+        until(lambda: not sqs.held(EVENTS))
+    asked = [call["MaxNumberOfMessages"] for call in sqs.named("receive_message")]
+    assert set(asked) == {10}
+
+
+def test_a_backlog_is_fetched_by_several_pollers_and_an_idle_queue_asked_by_one():
+    sqs = MemorySqs()
+    at_once, most, lock = [0], [0], threading.Lock()
+    real = sqs.receive_message
+
+    def slow_receive(**arguments: object) -> dict:
+        if str(arguments["QueueUrl"]).endswith(EVENTS):
+            with lock:
+                at_once[0] += 1
+                most[0] = max(most[0], at_once[0])
+            threading.Event().wait(0.02)
+        try:
+            return real(**arguments)
+        finally:
+            if str(arguments["QueueUrl"]).endswith(EVENTS):
+                with lock:
+                    at_once[0] -= 1
+
+    sqs.receive_message = slow_receive  # type: ignore[method-assign]
+    with running(sqs, settle(Settlement.DELETE), room=60, pollers=3) as found:
+        until(lambda: len(sqs.named("receive_message")) > 12)
+        assert most[0] == 1, "an idle queue costs one long poll at a time"
+        for number in range(400):
+            sqs.put(EVENTS, str(number))
+        until(lambda: not sqs.held(EVENTS), within_s=20)
+        assert most[0] == 3
+        assert found.broker.dead_threads() == []
+
+
+def test_a_hundred_deletes_take_ten_requests():
+    sqs = MemorySqs()
+    for number in range(100):
+        sqs.put(EVENTS, str(number))
+    with running(sqs, settle(Settlement.DELETE), settle_age_s=5):
+        until(lambda: not sqs.held(EVENTS))
+    assert [len(call["Entries"]) for call in sqs.named("delete_message_batch")] == [10] * 10
+
+
+def test_a_delete_waits_for_nine_others_no_longer_than_it_may():
+    sqs = MemorySqs()
+    with running(sqs, settle(Settlement.DELETE), settle_age_s=0.05):
+        sqs.put(EVENTS, "one")
+        until(lambda: not sqs.held(EVENTS), within_s=1)
+    [call] = sqs.named("delete_message_batch")
+    assert len(call["Entries"]) == 1
+
+
+def test_an_entry_that_the_service_failed_to_delete_is_sent_again_alone(monkeypatch):
+    monkeypatch.setattr("workers.settling.LATE_S", 0.01)
+    sqs = MemorySqs(late=1)
+    for number in range(10):
+        sqs.put(EVENTS, str(number))
+    with running(sqs, settle(Settlement.DELETE), settle_age_s=5) as found:
+        until(lambda: not sqs.held(EVENTS))
+        until(lambda: found.settled("deleted") == 10)
+    assert [len(call["Entries"]) for call in sqs.named("delete_message_batch")] == [10, 1]
+
+
+def test_an_entry_that_the_service_never_deletes_is_given_up_and_comes_back(monkeypatch):
+    monkeypatch.setattr("workers.settling.LATE_S", 0.01)
+    sqs = MemorySqs(late=99)
+    sqs.put(EVENTS, "one")
+    with running(sqs, settle(Settlement.DELETE)) as found:
+        until(lambda: found.settled("given_up") == 1)
+    assert len(sqs.named("delete_message_batch")) == 3
+    assert len(sqs.held(EVENTS)) == 1
+
+
+def test_a_stop_sends_the_deletes_that_still_wait_for_others():
+    sqs = MemorySqs()
+    for number in range(7):
+        sqs.put(EVENTS, str(number))
+    with running(sqs, settle(Settlement.DELETE), settle_age_s=60) as found:
+        until(lambda: found.broker.held == 0)
+        assert len(sqs.held(EVENTS)) == 7, "done, and not yet told"
+    assert sqs.held(EVENTS) == []
+    assert [len(call["Entries"]) for call in sqs.named("delete_message_batch")] == [7]
+
+
+def test_a_stop_hands_back_in_batches_and_nothing_twice():
+    sqs = MemorySqs()
+    for number in range(24):
+        sqs.put(EVENTS, str(number))
+    release = threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, slow, room=30) as found:
+        until(lambda: found.broker.held == 24)
+        threading.Timer(0.2, release.set).start()
+    returned = [entry["ReceiptHandle"] for entry in sqs.entries("change_message_visibility_batch")]
+    assert len(returned) == len(set(returned)) == 20, "four were being handled"
+    assert len(sqs.named("change_message_visibility_batch")) == 2
+    assert len(sqs.held(EVENTS)) == 20
+
+
+def test_a_message_changes_threads_once():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    names: list[str] = []
+    real = ConsumerThread.handle_message
+
+    def watched(self: ConsumerThread, message: MessageProxy) -> None:
+        names.append(threading.current_thread().name)
+        real(self, message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConsumerThread, "handle_message", watched)
+        with running(sqs, settle(Settlement.DELETE)):
+            until(lambda: not sqs.held(EVENTS))
+    assert names == ["poller-payments-events-0"]
+
+
+def test_a_broker_without_a_worker_does_not_start(monkeypatch):
+    monkeypatch.setattr("workers.broker.END_S", 0.05)
+    with pytest.raises(RuntimeError, match="start the Worker"):
+        Running(MemorySqs(), OPTIONS, say_nothing).broker.start()

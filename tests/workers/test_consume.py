@@ -19,8 +19,8 @@ from store import db
 from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
-from workers.broker import Delivery, InboundQueue, Settlement
 from workers.consume import MessageHandler
+from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.telemetry import Metrics
 
 CANARY = "canary-8675309"

@@ -15,8 +15,8 @@ from store.db import Pool, StoreFault, Transient, TransientReason
 from tests.kit import messages as m
 from tests.kit.funnel import rows
 from workers import clock
-from workers.broker import Delivery, InboundQueue, Settlement
 from workers.consume import LAST_RECEIVES, MessageHandler
+from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.telemetry import Metrics
 
 CANARY = "canary-8675309"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from dramatiq import MessageProxy
 from dramatiq.middleware import CurrentMessage
 from dramatiq.worker import Worker
 
@@ -18,8 +19,10 @@ from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
-from workers.broker import BrokerOptions, Delivery, InboundQueue, Settlement, SqsBroker, inbound_queue
+from workers import clock
+from workers.broker import BrokerOptions, SqsBroker
 from workers.consume import MessageHandler
+from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
 from workers.main import declare_actors
 from workers.quotas import BATCH_MAX, VISIBILITY_MAX_S
 from workers.telemetry import Metrics
@@ -46,10 +49,29 @@ def make_broker(sqs: MemorySqs, metrics: Metrics | None = None, **options: Any) 
     return SqsBroker(sqs, queues, replace(OPTIONS, **options), metrics or Metrics())  # type: ignore[arg-type]
 
 
+class Shelf:
+    """In place of Dramatiq's consumer thread: what is put here waits for ever."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue_name = str(queue)
+
+    def handle_message(self, message: MessageProxy) -> None:
+        """Leave it where it is."""
+
+
+def settled_at_once(broker: SqsBroker, delivery: Delivery) -> None:
+    """Settle a delivery that no poller has brought, and send what that takes."""
+    broker.holding.take_in(delivery.source.queue, broker.holding.reserve(delivery.source.queue), [delivery])
+    broker.settle(delivery)
+    broker.shut_down(1)
+
+
 @contextmanager
 def receiving(sqs: MemorySqs, **options: Any) -> Iterator[SqsBroker]:
     """A broker that receives, without a Worker: what it holds waits."""
     broker = make_broker(sqs, **options)
+    for queue in Queue:
+        broker.connect(Shelf(queue))  # type: ignore[arg-type]
     broker.start()
     try:
         yield broker
@@ -90,27 +112,46 @@ def received(sqs: MemorySqs, body: str = "one", attributes: dict[str, Any] | Non
     return Delivery(InboundQueue(Queue.EVENTS, URL + EVENTS, URL + DLQ), answer["Messages"][0])
 
 
-def test_a_waiting_message_whose_lease_was_lost_is_never_given_out():
+def test_a_waiting_message_whose_lease_was_lost_is_neither_handled_nor_settled():
     sqs = MemorySqs()
-    with receiving(sqs, renew_every_s=0.05) as broker:
-        sqs.put(EVENTS, "one")
-        until(lambda: broker.held == 1)
-        sqs.refused.add(sqs.held(EVENTS)[0].receipt)
-        until(lambda: any(delivery.lease_lost for delivery in broker._held.values()))
-        assert broker.next_delivery(Queue.EVENTS) is None
-        assert broker.held == 0, "its room is free again"
-    assert len(sqs.held(EVENTS)) == 1
-    assert sqs.named("delete_message") == []
+    blocked, release, handled = threading.Event(), threading.Event(), []
+
+    def handle() -> None:
+        delivery = current()
+        if delivery.body == "first":
+            blocked.set()
+            release.wait(10)
+        elif delivery.lease_stands:
+            handled.append(delivery.body)
+
+    broker = make_broker(sqs, renew_every_s=0.05)
+    with working(broker, handle, threads=1):
+        sqs.put(EVENTS, "first")
+        assert blocked.wait(5)
+        sqs.put(EVENTS, "second")
+        until(lambda: broker.held == 2)
+        sqs.refused.add(sqs.held(EVENTS)[1].receipt)
+        until(lambda: any(delivery.lease_lost for delivery in broker.holding.deliveries()))
+        sqs.calls.clear()
+        release.set()
+        until(lambda: broker.held == 0)
+    assert handled == []
+    assert len(sqs.held(EVENTS)) == 2
+    returned = {entry["ReceiptHandle"] for entry in sqs.entries("change_message_visibility_batch")}
+    assert sqs.held(EVENTS)[1].receipt not in returned
 
 
 def test_a_delivery_whose_lease_was_lost_is_not_handled(pool: Pool, monkeypatch):
     delivery = received(MemorySqs(), m.body(m.work()))
     monkeypatch.setattr(CurrentMessage, "get_current_message", lambda: delivery)
     handler = make_handler(pool)
-    delivery.lease_lost = True
+    handler()
+    delivery.begun, delivery.lease_lost = True, True
+    handler()
+    delivery.lease_lost, delivery.lease_until = False, clock.monotonic() - 1
     handler()
     assert rows(pool, "SELECT 1 FROM message_inbox") == []
-    delivery.lease_lost = False
+    delivery.lease_until = clock.monotonic() + 30
     handler()
     assert len(rows(pool, "SELECT 1 FROM message_inbox")) == 1
     assert delivery.settlement is Settlement.DELETE
@@ -124,21 +165,21 @@ def test_after_a_lost_lease_nothing_is_done_to_the_message(settlement: Settlemen
     delivery.lease_lost = True
     broker = make_broker(sqs)
     sqs.calls.clear()
-    broker.settle(delivery)
+    settled_at_once(broker, delivery)
     assert sqs.calls == []
 
 
 def test_leases_are_renewed_in_requests_of_ten_and_none_is_left_out():
     sqs = MemorySqs()
-    for number in range(14):
+    for number in range(20):
         sqs.put(EVENTS, str(number))
-    with receiving(sqs, renew_every_s=0.1) as broker:
-        until(lambda: broker.held == 14)
+    with receiving(sqs, renew_every_s=0.1, room=30) as broker:
+        until(lambda: broker.held == 20)
         sqs.calls.clear()
         until(lambda: len(sqs.named("change_message_visibility_batch")) >= 4)
         requests = [len(call["Entries"]) for call in sqs.named("change_message_visibility_batch")]
     assert max(requests) <= BATCH_MAX
-    assert requests[:2] == [10, 4]
+    assert requests[:2] == [10, 10]
 
 
 def test_the_keeper_survives_every_error():
@@ -146,11 +187,13 @@ def test_the_keeper_survives_every_error():
     sqs.put(EVENTS, "one")
     sqs.faults["change_message_visibility_batch"].extend([throttled(), unreachable(), RuntimeError("unheard of")])
     broker = make_broker(sqs, metrics, renew_every_s=0.05)
+    for queue in Queue:
+        broker.connect(Shelf(queue))  # type: ignore[arg-type]
     broker.start()
     extended = {"result": "extended"}
     until(lambda: metrics.registry.get_sample_value("payments_visibility_extensions_total", extended))
     assert broker.dead_threads() == []
-    assert not any(delivery.lease_lost for delivery in broker._held.values()), "an error proves nothing"
+    assert not any(delivery.lease_lost for delivery in broker.holding.deliveries()), "an error proves nothing"
     assert broker.shut_down(5)
 
 
@@ -158,9 +201,9 @@ def test_a_back_off_ends_within_the_twelve_hours_that_a_message_may_be_hidden():
     sqs = MemorySqs()
     delivery = received(sqs)
     delivery.received_at -= VISIBILITY_MAX_S - 3
-    make_broker(sqs).settle(delivery)
-    assert 0 <= sqs.named("change_message_visibility")[0]["VisibilityTimeout"] <= 3
-    assert sqs.named("delete_message") == []
+    settled_at_once(make_broker(sqs), delivery)
+    assert 0 <= sqs.entries("change_message_visibility_batch")[0]["VisibilityTimeout"] <= 3
+    assert sqs.entries("delete_message_batch") == []
 
 
 def test_a_back_off_is_no_longer_than_its_handler_allows():
@@ -168,17 +211,17 @@ def test_a_back_off_is_no_longer_than_its_handler_allows():
     sqs.put(EVENTS, "one")
     sqs.held(EVENTS)[0].receive_count = 4
     broker = make_broker(sqs)
-    with working(broker, lambda: current().settle_as(Settlement.RETRY, "not_yet", 2.0)):
-        until(lambda: sqs.named("change_message_visibility"))
-        assert sqs.named("change_message_visibility")[0]["VisibilityTimeout"] == 2
+    with working(broker, lambda: current().settle_as(Settlement.RETRY, "not_yet", delay_max_s=2.0)):
+        until(lambda: sqs.entries("change_message_visibility_batch"))
+        assert sqs.entries("change_message_visibility_batch")[0]["VisibilityTimeout"] == 2
 
 
 def test_the_jitter_spreads_the_back_off_within_its_share():
     delays = []
     for _ in range(60):
         sqs = MemorySqs()
-        make_broker(sqs, backoff_s=(1000,), backoff_jitter=0.2).settle(received(sqs))
-        delays.append(sqs.named("change_message_visibility")[0]["VisibilityTimeout"])
+        settled_at_once(make_broker(sqs, backoff_s=(1000,), backoff_jitter=0.2), received(sqs))
+        delays.append(sqs.entries("change_message_visibility_batch")[0]["VisibilityTimeout"])
     assert min(delays) >= 800
     assert max(delays) <= 1200
     assert len(set(delays)) > 20, "processes must not march in step"
@@ -189,7 +232,7 @@ def test_a_dead_letter_has_room_for_its_reason_whatever_attributes_came_with_it(
     many = {f"name-{number}": {"DataType": "String", "StringValue": "x"} for number in range(10)}
     delivery = received(sqs, "rubbish", many)
     delivery.settle_as(Settlement.DEAD_LETTER, "not_json")
-    make_broker(sqs).settle(delivery)
+    settled_at_once(make_broker(sqs), delivery)
     [dead] = sqs.held(DLQ)
     assert len(dead.attributes) == 10, "SQS takes no more"
     assert dead.attributes["Reason"]["StringValue"] == "not_json"
@@ -199,9 +242,9 @@ def test_a_dead_letter_has_room_for_its_reason_whatever_attributes_came_with_it(
 def test_a_dead_letter_whose_original_cannot_be_deleted_is_there_twice_but_not_lost():
     sqs = MemorySqs()
     delivery = received(sqs, "rubbish")
-    sqs.faults["delete_message"].append(unreachable())
+    sqs.faults["delete_message_batch"].extend(unreachable() for _ in range(9))
     delivery.settle_as(Settlement.DEAD_LETTER, "not_json")
-    make_broker(sqs).settle(delivery)
+    settled_at_once(make_broker(sqs), delivery)
     assert (len(sqs.held(DLQ)), len(sqs.held(EVENTS))) == (1, 1)
 
 
@@ -213,7 +256,7 @@ def test_a_stale_receipt_deletes_nothing():
         "Messages"
     ][0]
     first.settle_as(Settlement.DELETE)
-    make_broker(sqs).settle(first)
+    settled_at_once(make_broker(sqs), first)
     assert [stored.receipt for stored in sqs.held(EVENTS)] == [again["ReceiptHandle"]]
 
 
@@ -222,7 +265,7 @@ def test_a_stop_that_cannot_hand_back_still_ends():
     sqs.put(EVENTS, "one")
     with receiving(sqs) as broker:
         until(lambda: broker.held == 1)
-        sqs.faults["change_message_visibility"].append(unreachable())
+        sqs.faults["change_message_visibility_batch"].extend(unreachable() for _ in range(9))
     assert broker.held == 0
     assert len(sqs.held(EVENTS)) == 1, "it comes back when its lease ends"
 
@@ -233,7 +276,7 @@ def test_what_arrives_during_a_stop_is_handed_back_at_once():
         until(lambda: len(sqs.named("receive_message")) >= len(Queue))
         broker.stop_polling()
         sqs.put(EVENTS, "one")
-        until(lambda: sqs.named("change_message_visibility"))
+        until(lambda: sqs.entries("change_message_visibility_batch"))
     assert max(sqs.visible_in(EVENTS)) <= 0
 
 
@@ -260,7 +303,7 @@ def test_the_real_handler_on_the_real_worker_takes_every_message_to_its_end(crow
     waiting = sqs.put(Queue.COMMANDS, m.body(early))
     with working(make_broker(sqs, backoff_s=(100,)), make_handler(crowd)):
         until(lambda: not sqs.held(EVENTS), within_s=20)
-        until(lambda: sqs.named("change_message_visibility"))
+        until(lambda: sqs.entries("change_message_visibility_batch"))
     assert len(rows(crowd, "SELECT 1 FROM payments")) == 20
     assert len(rows(crowd, "SELECT 1 FROM message_inbox")) == 20
     assert [dead.body for dead in sqs.held(DLQ)] == ["rubbish"]
@@ -285,13 +328,16 @@ def test_a_stop_in_full_work_loses_nothing_and_does_nothing_twice(crowd: Pool):
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("poller", "lease"))]
 
 
-def test_an_unheard_of_error_while_settling_costs_no_thread_and_no_message():
+def test_an_unheard_of_error_while_settling_costs_no_thread_and_no_message(monkeypatch):
     sqs = MemorySqs()
     for number in range(3):
         sqs.put(EVENTS, str(number))
-    sqs.faults["delete_message"].extend([RuntimeError("unheard of"), OSError("broken pipe")])
+    sqs.faults["delete_message_batch"].extend([RuntimeError("unheard of"), OSError("broken pipe"), KeyError("no")])
+    monkeypatch.setattr("workers.settling.LATE_S", 0.01)
     broker = make_broker(sqs)
     with working(broker, lambda: current().settle_as(Settlement.DELETE), threads=2):
-        until(lambda: len(sqs.named("delete_message")) == 3)
         until(lambda: broker.held == 0)
-    assert len(sqs.held(EVENTS)) == 2, "they come back when their lease ends"
+        sqs.put(EVENTS, "another")
+        until(lambda: sum(len(call["Entries"]) for call in sqs.named("delete_message_batch")[3:]) >= 1)
+        assert broker.dead_threads() == []
+    assert len(sqs.named("delete_message_batch")) >= 4

@@ -5,9 +5,14 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import boto3
 import pytest
 import structlog
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -17,7 +22,7 @@ from contracts.outcome import Outcome
 from workers.telemetry import NO_KIND, Metrics, configure_logging, logger
 
 #: What a label may be called; an id among them would make a series per payment.
-LABELS = {"queue", "message_type", "outcome", "result", "destination", "le"}
+LABELS = {"queue", "message_type", "outcome", "result", "destination", "dependency", "operation", "le"}
 CHATTY = ("botocore", "boto3", "urllib3", "dramatiq", "uvicorn", "alembic", "psycopg", "psycopg.pool")
 LONG_HEX = re.compile(r"[0-9a-f]{8}")
 
@@ -124,3 +129,28 @@ def test_what_is_below_the_level_is_not_written(capsys: pytest.CaptureFixture[st
     with configured():
         logger("test").debug("detail")
     assert lines(capsys) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "arguments"),
+    [
+        ("sqs", "ReceiveMessage", {"QueueUrl": "http://127.0.0.1:1/0/q"}),
+        ("events", "PutEvents", {"Entries": [{"Source": "a", "DetailType": "b", "Detail": "{}"}]}),
+    ],
+)
+def test_every_request_to_aws_is_counted_repetitions_too(service: Any, operation: str, arguments: dict):
+    metrics = Metrics()
+    client: Any = boto3.client(
+        service,
+        endpoint_url="http://127.0.0.1:1",
+        region_name="us-east-1",
+        aws_access_key_id="none",
+        aws_secret_access_key="none",
+        config=Config(retries={"mode": "standard", "total_max_attempts": 2}),
+    )
+    metrics.count_requests(client)
+    with pytest.raises(EndpointConnectionError):
+        getattr(client, xform_name(operation))(**arguments)
+    counted = metrics.registry.get_sample_value("payments_aws_requests_total", {"operation": operation})
+    assert counted == 2
+    client.close()

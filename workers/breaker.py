@@ -1,0 +1,144 @@
+"""A circuit breaker around a dependency: stops what leans on it while it is away, and asks by itself when it is back.
+
+It is asked with a harmless question of its own, never with a message: an outage may cost a message no more than the
+two receives that begin and end it.
+"""
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+
+from workers import clock
+from workers.clock import jittered
+from workers.telemetry import Metrics, logger
+
+#: By which share the pause between two probes is made longer or shorter, so that a fleet does not ask in step.
+PROBE_JITTER = 0.5
+#: How long a message waits for the verdict on its dependency, in seconds: a probe has a shorter timeout.
+VERDICT_S = 20.0
+_log = logger(__name__)
+
+
+class State(Enum):
+    """What is known of the dependency."""
+
+    THERE = "there"
+    SUSPECT = "suspect"  # something failed; the probe that decides is under way
+    AWAY = "away"
+
+
+class Breaker:
+    """Closed (current flows) while the dependency is there.
+
+    A failure makes it suspect: nothing new begins, and a thread of its own asks at once. One answer is enough to go
+    on, as after a single broken connection; without one the dependency is away until a probe is answered.
+    """
+
+    def __init__(
+        self,
+        dependency: str,
+        probe: Callable[[], object],
+        metrics: Metrics,
+        *,
+        every_s: float,
+    ) -> None:
+        """Keep the probe. It begins as suspect: a process that starts during an outage asks before it takes work.
+
+        Args:
+            dependency: its name, for logs and metrics.
+            probe: asks; any exception means that it is away. It must have a timeout.
+            metrics: the process's metrics.
+            every_s: the pause between two probes while it is away, in seconds.
+        """
+        self._dependency = dependency
+        self._probe = probe
+        self._every_s = every_s
+        #: Called once per outage, in the breaker's thread.
+        self.went_away: Callable[[], None] = lambda: None
+        self._gauge = metrics.breaker_open.labels(dependency)
+        self._state = State.SUSPECT
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, name=f"breaker-{dependency}", daemon=True)
+
+    @property
+    def state(self) -> State:
+        """What is known of the dependency now."""
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work may begin: the gate that pollers look at."""
+        return self._state is State.THERE
+
+    def start(self) -> None:
+        """Start the thread that asks."""
+        self.thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the thread; whoever waits for a verdict goes on."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self.thread.is_alive():
+            self.thread.join(timeout_s)
+
+    def trouble(self) -> None:
+        """Say that the dependency has failed a message."""
+        with self._changed:
+            if self._state is State.THERE:
+                self._set(State.SUSPECT)
+
+    def is_there(self) -> bool:
+        """Wait for the verdict where one is pending; return whether the dependency answers."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._state is not State.SUSPECT or self._stopping.is_set(), VERDICT_S)
+            return self._state is State.THERE
+
+    def wait_open(self, stop: threading.Event) -> bool:
+        """Wait until work may begin or `stop` is set; return whether it may."""
+        while not self.is_open and not stop.is_set() and not self._stopping.is_set():
+            with self._changed:
+                self._changed.wait_for(lambda: self.is_open, self._every_s)  # `stop` wakes nobody here
+        return self.is_open and not stop.is_set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            with self._changed:
+                self._changed.wait_for(lambda: self._state is not State.THERE or self._stopping.is_set())
+            if not self._stopping.is_set():
+                self._ask_until_there()
+
+    def _ask_until_there(self) -> None:
+        since = clock.monotonic()
+        while not self._answers():
+            if self._state is not State.AWAY:
+                self._set_away()
+            if self._stopping.wait(jittered(self._every_s, PROBE_JITTER)):
+                return
+        if self._state is State.AWAY:
+            _log.warning("dependency is back", dependency=self._dependency, after_s=round(clock.monotonic() - since, 1))
+        self._gauge.set(0)
+        self._set(State.THERE)
+
+    def _answers(self) -> bool:
+        try:
+            self._probe()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the dependency could not answer
+            _log.warning("probe failed", dependency=self._dependency, error=type(error).__name__)
+            return False
+        return True
+
+    def _set_away(self) -> None:
+        self._gauge.set(1)
+        self._set(State.AWAY)
+        _log.error("dependency is away: nothing is received until it answers", dependency=self._dependency)
+        try:
+            self.went_away()
+        except Exception as error:  # noqa: BLE001 - what is not handed back comes back when its lease ends
+            _log.warning("could not hand back", dependency=self._dependency, error=type(error).__name__)
+
+    def _set(self, state: State) -> None:
+        with self._changed:
+            self._state = state
+            self._changed.notify_all()
