@@ -24,6 +24,8 @@ KEY_CHARS_MAX = 200
 
 #: The one major version of every message so far.
 MAJOR_VERSION = "1"
+#: The versions of that major, in the regular expressions that JSON Schema and Python share.
+VERSION_PATTERN = rf"^{MAJOR_VERSION}(\.[0-9]{{1,4}}){{0,2}}$"
 _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,2}")
 
 

@@ -23,11 +23,21 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
 
 from contracts.canonical import digest
-from contracts.envelope import KEY_CHARS_MAX, Arrival, Envelope, Flaw, Malformed, Queue, open_envelope
+from contracts.envelope import (
+    KEY_CHARS_MAX,
+    VERSION_PATTERN,
+    Arrival,
+    Envelope,
+    Flaw,
+    Malformed,
+    Queue,
+    open_envelope,
+)
 from contracts.payment import Actor, ActorType, Role
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -56,14 +66,62 @@ def _in_utc(value: datetime) -> datetime:
     return value
 
 
-WireAmount = StrictInt | Annotated[Decimal, Strict()]
-WireTime = Annotated[AwareDatetime, BeforeValidator(_iso_8601), AfterValidator(_in_utc)]
-WireUuid = Annotated[UUID, BeforeValidator(_text_only)]
+# What is published is what producers may rely on. The code takes a few spellings more of a time and of a UUID
+# (ISO 8601 without seconds, a UUID in braces); tests/contracts/test_schema_and_code.py has the whole list.
+WireNumber = Annotated[StrictInt | Annotated[Decimal, Strict()], WithJsonSchema({"type": "number"})]
+WireAmount = Annotated[
+    WireNumber,
+    WithJsonSchema(
+        {
+            "type": "number",
+            "description": (
+                "A whole number of minor units (cents for USD). 350 and 350.0 are the same; 350.5 is refused with the "
+                "code non_integer_minor_units, an amount below zero with negative_amount."
+            ),
+        }
+    ),
+]
+WireTime = Annotated[
+    AwareDatetime,
+    BeforeValidator(_iso_8601),
+    AfterValidator(_in_utc),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "pattern": (
+                r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+            ),
+            "description": "An RFC 3339 time with its zone. A second has at most microseconds; the rest is cut.",
+        }
+    ),
+]
+WireUuid = Annotated[
+    UUID,
+    BeforeValidator(_text_only),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "uuid",
+            "pattern": "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+        }
+    ),
+]
 WireKey = Annotated[StrictStr, StringConstraints(min_length=1, max_length=KEY_CHARS_MAX)]
+WireVersion = Annotated[
+    StrictStr,  # looked at before the model is chosen: contracts.envelope
+    WithJsonSchema({"type": "string", "pattern": VERSION_PATTERN, "examples": ["1.0"]}),
+]
+WireCount = Annotated[
+    StrictInt,
+    WithJsonSchema({"type": "integer", "description": "Written without a fraction: 3, never 3.0."}),
+]
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class InboundMessage(_Wire):
@@ -92,59 +150,97 @@ class WorkLine(_Wire):
     """A priced line as the vendor's client sends it; either name of the unit price is taken."""
 
     description: StrictStr
-    quantity: WireAmount = 1
+    """What was done, 1 to 255 characters."""
+    quantity: WireNumber = 1
+    """How many, a whole number above zero."""
     unit_price_cents: WireAmount | None = None
+    """The price of one, in minor units. It or `unitPrice` is needed; where both are there, they must be equal."""
     unit_price: WireAmount | None = None
+    """Another name of `unitPriceCents`, in minor units as well."""
 
 
 class WorkCharge(_Wire):
     """An extra charge of the `pricing` shape."""
 
     description: StrictStr
+    """What the charge is for, 1 to 255 characters."""
     amount: WireAmount
+    """The charge, a whole number of minor units (cents for USD); 350.0 is 350, 350.5 is refused."""
 
 
 class WorkPricing(_Wire):
     """The `pricing` shape: base price, mileage, extras, all in minor units."""
 
     base_price: WireAmount | None = None
+    """The price of the service, in minor units; without it the other charges of this shape count for nothing."""
     mileage_charge: WireAmount | None = None
+    """The charge for the way, in minor units; 0 is kept as a line."""
     additional_charges: tuple[WorkCharge, ...] = ()
+    """What was charged beyond that."""
 
 
 class WorkDetails(_Wire):
     """The nested shape of the circumstances; notes are personal data."""
 
     service_type: StrictStr | None = None
-    duration: WireAmount | None = None
+    """What kind of service it was; it names the line of a base price."""
+    duration: WireNumber | None = None
+    """How long the work took, in the producer's unit."""
     notes: StrictStr | None = None
+    """Free text about the work. Personal data: kept apart, erasable, never logged."""
     photos: tuple[StrictStr, ...] | None = None
+    """Addresses of photos; only their number is kept."""
 
 
 class WorkCompleted(InboundMessage):
-    """A vendor has finished a roadside job. All producers' shapes are taken."""
+    """A vendor has finished a roadside job. All producers' shapes are taken.
+
+    The price is one of `lineItems` and `pricing`; where both are there, they must come to the same sum. A job
+    without a price is refused with the code missing_pricing, never taken as free.
+    """
 
     event_id: WireKey | None = None
+    """The event's id, the same over every re-publication. Without it the envelope's id is taken."""
     timestamp: WireTime | None = None
-    version: StrictStr | None = None
+    """When the event was published."""
+    version: WireVersion | None = None
+    """The version of this contract that the producer wrote to."""
     correlation_id: WireKey | None = None
+    """What ties a whole conversation together; it is repeated in every event that follows."""
     incident_id: StrictStr
+    """The incident, a UUID; anything else is refused with the code non_uuid_id."""
     vendor_id: StrictStr
+    """The vendor who did the work and is to be paid, a UUID."""
     driver_id: StrictStr | None = None
+    """The driver, a UUID."""
     company_id: StrictStr | None = None
+    """The company, a UUID, whose dispatchers may approve; without it only admins may."""
     completed_at: WireTime
+    """When the work was finished; more than five minutes ahead is refused with the code completed_in_future."""
     payer_type: StrictStr | None = None
+    """Who pays: `back_office`, which is also meant where it is absent, or `driver_ic`."""
     payer_id: StrictStr | None = None
+    """Who pays, a UUID; by default the driver where `payerType` is `driver_ic`."""
     currency: StrictStr | None = None
+    """ISO 4217, in either case; USD where it is absent."""
     work_details: WorkDetails | None = None
+    """The circumstances of the work; what it says goes before the flat fields of the same meaning."""
     service_type: StrictStr | None = None
-    duration: WireAmount | None = None
+    """What kind of service it was, as a flat field."""
+    duration: WireNumber | None = None
+    """How long the work took, in the producer's unit, as a flat field."""
     notes: StrictStr | None = None
+    """Free text about the work, as a flat field. Personal data: kept apart, erasable, never logged."""
     media_urls: tuple[StrictStr, ...] | None = None
+    """Addresses of photos, as a flat field; only their number is kept."""
     line_items: tuple[WorkLine, ...] | None = None
+    """The itemised price, at most 100 lines."""
     pricing: WorkPricing | None = None
+    """The price by its parts."""
     total_cents: WireAmount | None = None
+    """The sum in minor units; where it is there, it must be that of the price."""
     amount_cents: WireAmount | None = None
+    """Another name of `totalCents`, in minor units as well."""
 
     not_business = frozenset(
         {
@@ -176,9 +272,13 @@ class WireActor(_Wire):
     """Who a command says it is from."""
 
     id: WireUuid
+    """The person or service that acts."""
     type: ActorType
+    """What kind of actor it is."""
     role: Role | None = None
+    """In which role a person acts; an actor of type `admin` that names none is an admin."""
     company_id: WireUuid | None = None
+    """The company that a dispatcher acts for."""
 
     def actor(self) -> Actor:
         """Return the actor in our terms; an actor of type `admin` that names no role is an admin."""
@@ -186,15 +286,28 @@ class WireActor(_Wire):
         return Actor(self.id, self.type, role, self.company_id)
 
 
+def _name_the_kind(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Say in a command's schema what choosing the model by its `type` makes true: the value is one and fixed."""
+    schema["properties"]["type"]["const"] = model.__name__
+
+
 class Command(InboundMessage):
     """What every command carries beside its own fields."""
 
+    model_config = ConfigDict(json_schema_extra=_name_the_kind)
+
     type: StrictStr
+    """The kind of the command."""
     command_id: WireUuid
-    schema_version: StrictStr | None = None
+    """The command's id, new for every command and the same over every re-sending."""
+    schema_version: WireVersion | None = None
+    """The version of this contract that the sender wrote to."""
     issued_at: WireTime | None = None
+    """When the command was given."""
     actor: WireActor
+    """Who gives the command."""
     correlation_id: WireKey | None = None
+    """What ties a whole conversation together; it is repeated in every event that follows."""
 
     not_business = frozenset({"schema_version", "issued_at", "correlation_id"})
 
@@ -213,23 +326,37 @@ class CreateLine(_Wire):
     """A line of the specified POST body."""
 
     description: StrictStr
-    quantity: WireAmount = 1
+    """What is paid for, 1 to 255 characters."""
+    quantity: WireNumber = 1
+    """How many, a whole number above zero."""
     unit_price_cents: WireAmount
+    """The price of one, a whole number of minor units (cents for USD); 350.0 is 350, 350.5 is refused."""
 
 
 class CreatePayment(Command):
     """Create a payment by hand: the specified POST body as a command."""
 
     incident_id: StrictStr
+    """The incident, a UUID; anything else is refused with the code non_uuid_id."""
     vendor_id: StrictStr
+    """The vendor who is to be paid, a UUID."""
     driver_id: StrictStr | None = None
+    """The driver, a UUID."""
     company_id: StrictStr | None = None
+    """The company, a UUID, whose dispatchers may approve; without it only admins may."""
     payer_type: StrictStr
+    """Who pays: `back_office` or `driver_ic`."""
     payer_id: StrictStr | None = None
+    """Who pays, a UUID."""
     amount_cents: WireAmount
+    """The sum, a whole number of minor units (cents for USD); it must be that of the lines."""
     currency: StrictStr | None = None
+    """ISO 4217, in either case; USD where it is absent."""
     line_items: tuple[CreateLine, ...]
+    """What is paid for, 1 to 100 lines; none at all is refused with the code missing_pricing."""
     metadata: dict[str, Any] | None = None
+    """Texts and numbers about the circumstances: `serviceType`, `duration`, `workCompletedAt`, `photoCount`,
+    `reference`; any other name is refused with the code invalid_field."""
 
 
 class PaymentCommand(Command):
@@ -240,17 +367,24 @@ class PaymentCommand(Command):
     """
 
     payment_id: StrictStr
+    """The payment, a UUID; anything else is refused with the code invalid_field."""
     amount_cents: WireAmount | None = None
+    """The amount that the sender saw, in minor units; another one is refused with the code amount_mismatch."""
     currency: StrictStr | None = None
-    expected_version: StrictInt | None = None
+    """The currency that the sender saw, ISO 4217; another one is refused with the code amount_mismatch."""
+    expected_version: WireCount | None = None
+    """The payment's version that the sender saw; another one is refused with the code version_conflict."""
 
 
 class ApprovePayment(PaymentCommand):
     """A dispatcher or admin approves a payment."""
 
     approved_by: WireUuid | None = None
+    """Who approves; where it is there, it must be the actor."""
     notes: StrictStr | None = None
+    """Free text for the audit log. Personal data: kept apart, erasable, never logged."""
     review_notes: StrictStr | None = None
+    """More free text for the audit log."""
 
     not_business = Command.not_business | {"notes", "review_notes"}
 
@@ -259,7 +393,9 @@ class RejectPayment(PaymentCommand):
     """A dispatcher or admin turns a payment down; it is cancelled with the reason."""
 
     reason_code: StrictStr | None = None
+    """Why, for machines, 1 to 64 characters."""
     reason: StrictStr
+    """Why, for people, 1 to 2,000 characters; repeated in the event PaymentCancelled."""
 
     not_business = Command.not_business | {"reason"}
 
@@ -268,7 +404,9 @@ class CancelPayment(PaymentCommand):
     """A dispatcher or admin calls off a payment that is not yet being paid out."""
 
     reason_code: StrictStr | None = None
+    """Why, for machines, 1 to 64 characters."""
     reason: StrictStr
+    """Why, for people, 1 to 2,000 characters; repeated in the event PaymentCancelled."""
 
     not_business = Command.not_business | {"reason"}
 
@@ -281,7 +419,9 @@ class ExecutePayout(Command):
     """The service's own order to put one payout attempt to the provider."""
 
     attempt_id: WireUuid
-    check: StrictInt = 0
+    """The payout attempt."""
+    check: WireCount = 0
+    """Which look at the attempt this is, counted from 0."""
 
 
 #: Every kind by its name on the wire.

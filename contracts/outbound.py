@@ -4,15 +4,17 @@ An event is built from the payment as it stands after the change, in the same tr
 the same over every re-publication, and `paymentVersion` orders the events of one payment without a gap.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar, TypedDict
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from contracts import ids
+from contracts.envelope import MAJOR_VERSION, VERSION_PATTERN
 from contracts.inbound import Cause
 from contracts.lifecycle import Status
 from contracts.payment import ActorType, PayerType, Payment
@@ -27,10 +29,38 @@ class Destination(StrEnum):
     PAYOUTS = "payouts"
 
 
-class OutboundMessage(BaseModel):
-    """Anything that leaves by the outbox."""
+#: The longest id of a producer that is repeated in a refusal; what is longer is cut.
+REPEATED_ID_CHARS_MAX = 64
 
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+def _open_enum(known: Iterable[str]) -> WithJsonSchema:
+    """Publish a text whose values may become more within a major version; `x-extensible-enum` lists today's."""
+    return WithJsonSchema({"type": "string", "x-extensible-enum": list(known)})
+
+
+SentVersion = Annotated[str, WithJsonSchema({"type": "string", "pattern": VERSION_PATTERN, "examples": ["1.0"]})]
+SentCurrency = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$"})]
+SentCount = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 1})]
+SentCode = Annotated[Refusal, _open_enum(Refusal)]
+FraudStatus = Annotated[
+    str, _open_enum(("not_scored", "low_risk", "medium_risk", "high_risk", "flagged", "cleared", "confirmed"))
+]
+RepeatedId = Annotated[str, WithJsonSchema({"type": "string", "maxLength": REPEATED_ID_CHARS_MAX})]
+
+
+class _Sent(BaseModel):
+    # Everything is written, `null` included: what a receiver finds once, it finds always.
+    model_config = ConfigDict(
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class OutboundMessage(_Sent):
+    """Anything that leaves by the outbox."""
 
     destination: ClassVar[Destination] = Destination.BUS
 
@@ -73,10 +103,15 @@ class EventMessage(OutboundMessage):
     """What every event carries."""
 
     event_id: UUID
+    """The event's id, the same over every re-publication: keep it to know a repetition."""
     timestamp: datetime
-    version: str = "1.0"
+    """When what is announced became true, by the database's clock."""
+    version: SentVersion = f"{MAJOR_VERSION}.0"
+    """The version of this contract; fields may be added within its major."""
     correlation_id: str
+    """What ties a whole conversation together: the producer's, or the key of the message that began it."""
     causation_id: str
+    """The key of the message that this event follows from."""
 
     @property
     def identity(self) -> UUID:
@@ -97,15 +132,26 @@ class PaymentEvent(EventMessage):
     """A change of a payment."""
 
     payment_id: UUID
+    """The payment."""
     incident_id: UUID
+    """The incident that is paid for."""
     vendor_id: UUID
+    """The vendor who is paid."""
     driver_id: UUID | None
+    """The driver, where the producer named one."""
     company_id: UUID | None
-    amount_cents: int
-    currency: str
+    """The company whose dispatchers may decide; null where only admins may."""
+    amount_cents: SentCount
+    """The payment's amount, in minor units of its currency (cents for USD)."""
+    currency: SentCurrency
+    """The payment's currency, ISO 4217."""
     payer_type: PayerType
+    """Who pays."""
     status: Status
-    payment_version: int
+    """Where the payment stands after the change."""
+    payment_version: SentCount
+    """Counts the changes of one payment from 1 without a gap: it orders its events, and a missing number is an event
+    that is still on its way."""
 
     @classmethod
     def about(cls, payment: Payment, cause: Cause, now: datetime) -> _About:
@@ -129,104 +175,154 @@ class PaymentCreated(PaymentEvent):
     """A payment exists and waits for approval."""
 
     created_at: datetime
-    fraud_status: str
+    """When the payment was created."""
+    fraud_status: FraudStatus
+    """What is known of fraud at that time; more words may follow within this major version."""
     fraud_score: float | None = None
-    line_item_count: int
-    required_approvals: int = 1
+    """How likely a fraud is, from 0 to 1; null before it was scored."""
+    line_item_count: SentCount
+    """How many lines make up the amount."""
+    required_approvals: SentCount = 1
+    """How many approvals it takes."""
 
 
-class Approval(BaseModel):
+class Approval(_Sent):
     """One recorded approval."""
 
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
-
     approver_id: UUID
-    level: int
+    """Who approved."""
+    level: SentCount
+    """Which of the required approvals this is, counted from 1."""
     at: datetime
+    """When."""
 
 
 class PaymentApproved(PaymentEvent):
     """The last approval is in."""
 
     approved_by: UUID | None
+    """Who gave the last approval; null where the policy approved without a person."""
     approved_at: datetime
+    """When."""
     approvals: tuple[Approval, ...]
-    policy_version: int | None = None
+    """Every approval that counted, in order."""
+    policy_version: SentCount | None = None
+    """The version of the approval policy that applied; null where there is none."""
 
 
 class PaymentProcessing(PaymentEvent):
     """A payout attempt is under way; `payoutState` says whether its outcome is known to be unknown."""
 
     processed_at: datetime
-    attempt_no: int
+    """When the payout was begun."""
+    attempt_no: SentCount
+    """Which payout attempt of this payment it is, counted from 1."""
     provider: str
-    payout_state: str
+    """The payment provider that makes the payout."""
+    payout_state: Annotated[str, WithJsonSchema({"type": "string", "enum": ["ready", "unknown"]})]
+    """`ready`: the attempt is about to be made; `unknown`: nobody can say yet whether money moved."""
 
 
 class PaymentCompleted(PaymentEvent):
     """The provider has accepted the movement."""
 
     completed_at: datetime
+    """When the provider's acceptance was recorded."""
     stripe_payment_intent_id: str | None = None
+    """Always null for a transfer to a vendor."""
     stripe_transfer_id: str | None = None
+    """Stripe's id of the transfer; null with another provider."""
     provider: str
+    """The payment provider that made the payout."""
     provider_object_id: str
-    attempt_no: int
+    """The provider's id of the movement."""
+    attempt_no: SentCount
+    """Which payout attempt of this payment succeeded, counted from 1."""
 
 
 class PaymentFailed(PaymentEvent):
     """The provider definitely refused; nothing was paid."""
 
     reason: str
+    """Why, in the provider's words, for people."""
     failed_at: datetime
+    """When the refusal was recorded."""
     failed_reason: str
+    """The same as `reason`."""
     failure_code: str
+    """Why, by the provider's code."""
     retryable: bool
-    retry_attempts: int
-    attempt_no: int
+    """Whether the service will try again by itself."""
+    retry_attempts: Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
+    """How many attempts there were before this one."""
+    attempt_no: SentCount
+    """Which payout attempt of this payment failed, counted from 1."""
 
 
 class PaymentCancelled(PaymentEvent):
     """The payment was rejected or called off before it was paid."""
 
     cancelled_by: UUID
+    """Who did it."""
     cancelled_at: datetime
-    cancel_kind: str
+    """When."""
+    cancel_kind: Annotated[str, WithJsonSchema({"type": "string", "enum": ["rejected", "cancelled"]})]
+    """Whether approval was refused or the payment called off."""
     reason_code: str
+    """Why, for machines."""
     reason: str
+    """Why, for people."""
 
 
 class WorkCompletedRejected(EventMessage):
     """Finished work that cannot be paid as it was reported; ids are the producer's own words."""
 
-    incident_id: str
-    vendor_id: str
-    code: Refusal
+    incident_id: RepeatedId
+    """The incident in the producer's words, cut to 64 characters."""
+    vendor_id: RepeatedId
+    """The vendor in the producer's words, cut to 64 characters."""
+    code: SentCode
+    """Why, for machines; more codes may follow within this major version."""
     message: str
+    """Why and what to do about it, for people."""
     field: str | None
+    """The wire name of the field that is to blame, where it is one."""
 
 
 class PaymentConflictDetected(EventMessage):
     """A known message key or work item came with other content; nothing was changed."""
 
     payment_id: UUID | None
+    """The payment that is already there; null where none came of the first message."""
     message_key: str
+    """The key of the message that was turned down."""
     message_kind: str
-    code: Refusal
+    """Its kind."""
+    code: SentCode
+    """Always payload_conflict."""
     message: str
+    """What happened and what to do about it, for people."""
 
 
 class PaymentCommandRejected(EventMessage):
     """A command was turned down, and why."""
 
     command_id: str
+    """The id of the command that was turned down."""
     command: str
+    """Its kind."""
     payment_id: UUID | None
-    code: Refusal
+    """The payment that it names; null where it names none."""
+    code: SentCode
+    """Why, for machines; more codes may follow within this major version."""
     message: str
+    """Why and what to do about it, for people."""
     field: str | None
+    """The wire name of the field that is to blame, where it is one."""
     current_status: Status | None
-    current_version: int | None
+    """Where the payment stands; null where there is none."""
+    current_version: SentCount | None
+    """The payment's version; null where there is none."""
 
 
 def conflict(cause: Cause, now: datetime, payment_id: UUID | None) -> PaymentConflictDetected:
@@ -247,8 +343,8 @@ def work_rejected(
     """Return the announcement of a refused WorkCompleted."""
     return WorkCompletedRejected(
         **_notice(WorkCompletedRejected, cause, now),
-        incident_id=incident_id[:64],
-        vendor_id=vendor_id[:64],
+        incident_id=incident_id[:REPEATED_ID_CHARS_MAX],
+        vendor_id=vendor_id[:REPEATED_ID_CHARS_MAX],
         code=code,
         message=MESSAGES[code],
         field=field,
@@ -288,13 +384,23 @@ class ApprovalRequest(OutboundMessage):
     destination = Destination.APPROVALS
 
     payment_id: UUID
+    """The payment that waits; a second request for it is a repetition."""
     incident_id: UUID
+    """The incident that is paid for."""
     vendor_id: UUID
-    amount_cents: int
-    currency: str
+    """The vendor who is to be paid."""
+    amount_cents: SentCount
+    """The payment's amount, in minor units of its currency (cents for USD)."""
+    currency: SentCurrency
+    """The payment's currency, ISO 4217."""
     created_at: datetime
-    priority: str = "normal"
-    reason: str = "standard_approval"
+    """When the payment was created."""
+    priority: Annotated[str, WithJsonSchema({"type": "string", "enum": ["normal", "high"]})] = "normal"
+    """How soon it should be looked at."""
+    reason: Annotated[str, WithJsonSchema({"type": "string", "enum": ["standard_approval", "fraud_flagged"]})] = (
+        "standard_approval"
+    )
+    """Why somebody should look."""
 
     @property
     def identity(self) -> UUID:
@@ -302,23 +408,37 @@ class ApprovalRequest(OutboundMessage):
         return ids.derive("approval-request", self.payment_id)
 
 
-class _OrderActor(BaseModel):
-    model_config = ConfigDict(frozen=True)
+class OrderActor(_Sent):
+    """The service's own payout machinery, as the actor of what it orders."""
 
     id: UUID = ids.SYSTEM_PAYOUTS
+    """Always the same id."""
     type: ActorType = ActorType.SYSTEM
+    """What kind of actor it is."""
+
+
+def _name_the_order(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Say in an order's schema that its `type` is one and fixed."""
+    schema["properties"]["type"]["const"] = model.model_fields["type"].default
 
 
 class OwnOrder(OutboundMessage):
     """A command that the service posts to its own queue."""
 
+    model_config = ConfigDict(json_schema_extra=_name_the_order)
+
     destination = Destination.PAYOUTS
 
     type: str
+    """The kind of the command."""
     command_id: UUID
-    schema_version: str = "1.0"
-    actor: _OrderActor = _OrderActor()
+    """The command's id, derived from what it orders: the same order has the same id."""
+    schema_version: SentVersion = f"{MAJOR_VERSION}.0"
+    """The version of this contract."""
+    actor: OrderActor = OrderActor()
+    """Who orders."""
     correlation_id: str
+    """What ties a whole conversation together."""
 
     @property
     def kind(self) -> str:
@@ -335,15 +455,20 @@ class ProcessPaymentOrder(OwnOrder):
     """Pay this payment out."""
 
     type: str = "ProcessPayment"
+    """The kind of the command."""
     payment_id: UUID
+    """The payment."""
 
 
 class ExecutePayoutOrder(OwnOrder):
     """Put this attempt to the provider."""
 
     type: str = "ExecutePayout"
+    """The kind of the command."""
     attempt_id: UUID
-    check: int
+    """The payout attempt."""
+    check: Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
+    """Which look at the attempt this is, counted from 0."""
 
 
 #: Every event on the bus, for schemas, samples and subscriptions.
@@ -358,3 +483,6 @@ EVENTS: tuple[type[EventMessage], ...] = (
     PaymentConflictDetected,
     PaymentCommandRejected,
 )
+
+#: Everything that leaves, events first.
+OUTBOUND: tuple[type[OutboundMessage], ...] = (*EVENTS, ApprovalRequest, ProcessPaymentOrder, ExecutePayoutOrder)

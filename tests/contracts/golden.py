@@ -1,6 +1,6 @@
-"""What the wire samples hold: the inbound ones as they are read, the outbound ones as the models write them.
+"""What the goldens hold: the inbound samples as they are read, and what is written from the models.
 
-`tests/contracts/test_samples.py` compares; `python -m tests.contracts.regenerate` writes what is generated.
+`test_samples.py` and `test_published.py` compare; `python -m tests.contracts.regenerate` writes what is generated.
 The inbound samples are written by hand: they are what producers send, never what we would like them to send.
 """
 
@@ -36,6 +36,9 @@ from contracts.refusals import Refusal
 from tests.kit import messages as m
 
 HERE = Path(__file__).parent
+SCHEMAS = HERE.parents[1] / "contracts" / "schemas"
+#: The baseline that `python -m tests.contracts.release_baseline` writes, and nothing else.
+RELEASED = SCHEMAS / "released.json"
 INBOUND = HERE / "samples" / "inbound"
 OUTBOUND = HERE / "samples" / "outbound"
 GOLDEN = HERE / "samples" / "golden.json"
@@ -93,6 +96,12 @@ def summary(parsed: Parsed) -> dict[str, str]:
     """The identity of a message."""
     cause = parsed.cause
     return {"kind": cause.kind, "messageKey": cause.message_key, "fingerprint": cause.fingerprint.hex()}
+
+
+def published() -> dict[str, str]:
+    """Every published file that is there, by its path below `contracts/schemas/`."""
+    files = (path for path in sorted(SCHEMAS.rglob("*")) if path.is_file() and path != RELEASED)
+    return {path.relative_to(SCHEMAS).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 
 def payment(status: Status, version: int) -> Payment:
