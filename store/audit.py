@@ -11,13 +11,11 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from contracts import ids
-from contracts.canonical import digest, utc_microseconds
+from contracts.chain import HASH_VERSION, Content, entry_hash
 from contracts.lifecycle import Event, Status
 from contracts.payment import Actor, Payment
 from store.db import Tx
 
-#: How an entry is hashed; stored with it, so that a later formula can tell old rows from new.
-HASH_VERSION = 1
 SALT_BYTES = 32
 
 _INSERT = """
@@ -67,25 +65,20 @@ class Entry:
     @property
     def entry_hash(self) -> bytes:
         """SHA-256 over everything this row says and the hash of the row before it."""
-        return digest(
-            {
-                "hash_version": HASH_VERSION,
-                "payment_id": self.payment_id,
-                "seq": self.seq,
-                "action": self.action,
-                "actor_id": self.actor.id,
-                "actor_type": self.actor.type,
-                "previous_status": self.previous_status,
-                "new_status": self.new_status,
-                "amount_cents": self.amount_cents,
-                "currency": self.currency,
-                "message_key": self.message_key,
-                "data": digest(dict(self.data)).hex(),
-                "note_digest": self.note.digest.hex() if self.note else None,
-                "timestamp": utc_microseconds(self.at),
-                "prev_hash": self.prev_hash.hex() if self.prev_hash else None,
-            }
+        content = Content(
+            seq=self.seq,
+            action=self.action,
+            actor_id=self.actor.id,
+            actor_type=self.actor.type,
+            previous_status=self.previous_status,
+            new_status=self.new_status,
+            message_key=self.message_key,
+            data=dict(self.data),
+            note_digest=self.note.digest if self.note else None,
+            prev_hash=self.prev_hash,
+            at=self.at,
         )
+        return entry_hash(self.payment_id, self.amount_cents, self.currency, content)
 
 
 def salted(text: str | None) -> Note | None:

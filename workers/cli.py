@@ -25,9 +25,11 @@ from store import reads
 from store.db import StoreFault, Transient
 from workers import main as roles
 from workers import sending, settings, status
+from workers.audit_cli import audit_app
 from workers.health import NotReadyError
 from workers.local import demo as demonstration
 from workers.local.fleet import Fleet, FleetOptions, environment, fleet, with_status
+from workers.local.logins import with_logins
 from workers.local.processes import LocalStackError, keep
 from workers.local.stack import Running, StackOptions, infrastructure
 from workers.sending import NotTakenError, Sender
@@ -43,6 +45,7 @@ app = typer.Typer(
 )
 send_app = typer.Typer(help="Post one message and print its id.", no_args_is_help=True)
 app.add_typer(send_app, name="send")
+app.add_typer(audit_app, name="audit")
 _talk = Console(stderr=True, highlight=False)
 _out = Console(highlight=False)
 
@@ -159,6 +162,7 @@ def _stack(data_dir: Path, aws_endpoint_url: str | None, *, fsync: bool) -> Gene
     with infrastructure(options) as running:
         before, after = roles.run_migrate(settings.load(running.environment()))
         _say(f"Schema {after}." if before == after else f"Schema {before or 'empty'} -> {after}.")
+        running = with_logins(running, data_dir)  # noqa: PLW2901 - the same stack, with one thing more
         keep(data_dir / "environment", _exports(running).rstrip("\n"), 0o600)  # it holds the database's password
         yield running
 
