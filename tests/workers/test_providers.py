@@ -1,4 +1,4 @@
-"""A provider is there or the worker does not start; the sandbox's books are made by the migration, never by a worker."""
+"""A worker has its provider or does not start; the sandbox's books are made by the migration, never by a worker."""
 
 from collections.abc import Iterator
 from uuid import uuid4

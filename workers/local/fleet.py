@@ -75,7 +75,7 @@ class Fleet:
 
 @contextmanager
 def fleet(running: Running, options: FleetOptions) -> Iterator[Fleet]:
-    """Run the fleet against a stack whose database is migrated; stop it at the end, workers first.
+    """Run the fleet against a stack whose database is migrated and has its users; stop it at the end, workers first.
 
     Raises:
         LocalStackError: a process ended or was not ready in time; the text holds the end of its log.
@@ -95,9 +95,14 @@ def fleet(running: Running, options: FleetOptions) -> Iterator[Fleet]:
             stack.close()
 
 
-def environment(running: Running) -> dict[str, str]:
-    """Return what a process of the fleet needs to join this stack, with the fast profile's intervals."""
-    return {**running.environment(), **FAST_PROFILE}
+def environment(running: Running, role: str | None = None) -> dict[str, str]:
+    """Return what a process of the fleet needs to join this stack, with the fast profile's intervals.
+
+    Args:
+        running: the stack.
+        role: as whose user it logs in to the database; absent: the administrator.
+    """
+    return {**running.environment(role), **FAST_PROFILE}
 
 
 def with_status(running: Running, found: Fleet) -> Running:
@@ -112,7 +117,7 @@ def _start(stack: ExitStack, running: Running, options: FleetOptions, name: str)
         argv=[sys.executable, "-m", "workers.cli", role],
         env={
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
-            **environment(running),
+            **environment(running, role),
             "PAYMENTS_WORKER_THREADS": str(options.threads),
             ("PAYMENTS_STATUS_PORT" if role == "status" else "PAYMENTS_HEALTH_PORT"): str(port),
         },

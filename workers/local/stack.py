@@ -37,12 +37,14 @@ class Running:
     """Where everything runs; what `payments local --json` prints.
 
     Attributes:
-        database_url: the service's database, with the password.
+        database_url: the service's database as its administrator, with the password; for people and tests.
         aws_endpoint_url: the local AWS.
         region: the region that everything was made in.
         event_bus: the name of the bus.
         queues: events, commands, payouts, approvals, events_dlq, commands_dlq, payouts_dlq: the URL of each.
         status_url: the status page, once there is one.
+        database_urls: the same database by role (worker, relay, status), each as a user with that role's rights, once
+            there are such users.
         children: the servers that were started for it.
     """
 
@@ -52,6 +54,7 @@ class Running:
     event_bus: str
     queues: Mapping[str, str]
     status_url: str | None = None
+    database_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
     children: tuple[Child, ...] = field(default=(), repr=False, compare=False)
 
     def as_json(self) -> str:
@@ -67,10 +70,17 @@ class Running:
             }
         )
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment variables that make one process of the fleet use it."""
+    def environment(self, role: str | None = None) -> dict[str, str]:
+        """Return the environment variables that make one process use it.
+
+        Args:
+            role: the role of a process of the fleet, which logs in as that role's user; absent: the administrator.
+
+        Raises:
+            KeyError: the database has no user for the role; `logins.with_logins` makes them.
+        """
         return {
-            "PAYMENTS_DATABASE_URL": self.database_url,
+            "PAYMENTS_DATABASE_URL": self.database_urls[role] if role else self.database_url,
             "PAYMENTS_EVENT_QUEUE_URL": self.queues["events"],
             "PAYMENTS_COMMAND_QUEUE_URL": self.queues["commands"],
             "PAYMENTS_PAYOUT_QUEUE_URL": self.queues["payouts"],
