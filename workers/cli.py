@@ -162,9 +162,9 @@ def _stack(data_dir: Path, aws_endpoint_url: str | None, *, fsync: bool) -> Gene
     with infrastructure(options) as running:
         before, after = roles.run_migrate(settings.load(running.environment()))
         _say(f"Schema {after}." if before == after else f"Schema {before or 'empty'} -> {after}.")
-        running = with_logins(running, data_dir)  # noqa: PLW2901 - the same stack, with one thing more
-        keep(data_dir / "environment", _exports(running).rstrip("\n"), 0o600)  # it holds the database's password
-        yield running
+        ready = with_logins(running, data_dir)
+        keep(data_dir / "environment", _exports(ready).rstrip("\n"), 0o600)  # it holds the database's password
+        yield ready
 
 
 def _fleet_options(data_dir: Path, workers: int, threads: int, port: int) -> FleetOptions:
