@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from workers.consume import MessageHandler
 from workers.delivery import inbound_queue
 from workers.doorbell import Ringer, nap
 from workers.health import Check, DatabaseReadiness, NotReadyError, Server, application
+from workers.housekeeping import Housekeeper, PruneOptions
 from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
 from workers.settings import Settings
@@ -48,6 +50,8 @@ AWS_READ_TIMEOUT_S = 10
 PROBE_TIMEOUT_S = 2.0
 #: A turn of the relay is one request to AWS and a few statements; all of them have timeouts.
 RELAY_STUCK_S = 120.0
+#: How long a stop waits for such a turn; what was sent but not marked by then is sent again.
+RELAY_STOP_S = 30.0
 _log = logger(__name__)
 
 
@@ -255,21 +259,31 @@ def _serving(server: Server) -> Iterator[str]:
 
 
 def run_relay(settings: Settings) -> int:
-    """Run role relay until a signal; return the exit code."""
+    """Run role relay until a signal; return the exit code, 1 when one of its threads has died or is stuck."""
     settings.require("payout_queue_url", "approval_queue_url", "event_bus_name")
     configure_logging("relay", release(), settings.environment, settings.log_level)
     metrics = Metrics()
     source = database_source(settings)
-    with stop_signal() as stop, opened_pool(settings, "relay", source=source, size_max=2) as pool:
-        relay = _relay(settings, pool, metrics)
-        app = application(metrics.registry, _relay_liveness(relay), DatabaseReadiness(pool))
+    with stop_signal() as stop, opened_pool(settings, "relay", source=source, size_max=3) as pool:
+        relay, ear = _relay(settings, pool, metrics), Ear(source)
+        sending = threading.Thread(
+            target=relay.run, args=(stop, lambda seconds: nap(ear, stop, seconds)), name="relay", daemon=True
+        )
+        housekeeper = _housekeeper(settings, pool, metrics)
+        alive = relay_liveness(relay, [sending, housekeeper.thread])
+        app = application(metrics.registry, alive, DatabaseReadiness(pool))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
+            sending.start()
+            housekeeper.start()
             _log.info("relay started", url=url)
-            ear = Ear(source)
-            relay.run(stop, lambda seconds: nap(ear, stop, seconds))
-            ear.close()
-    _log.info("relay stopped")
-    return 0
+            healthy = _watch(stop, alive)
+            stop.set()
+            sending.join(RELAY_STOP_S)
+            housekeeper.stop()
+            if not sending.is_alive():
+                ear.close()
+    _log.info("relay stopped", healthy=healthy)
+    return 0 if healthy else 1
 
 
 def _relay(settings: Settings, pool: Pool, metrics: Metrics) -> Relay:
@@ -292,8 +306,22 @@ def _relay(settings: Settings, pool: Pool, metrics: Metrics) -> Relay:
     return Relay(pool, senders, options, metrics)
 
 
-def _relay_liveness(relay: Relay) -> Callable[[], Mapping[str, Any]]:
+def _housekeeper(settings: Settings, pool: Pool, metrics: Metrics) -> Housekeeper:
+    options = PruneOptions(
+        keep_inbox=timedelta(days=settings.inbox_retention_days),
+        keep_outbox=timedelta(days=settings.outbox_retention_days),
+        every_s=settings.prune_every_s,
+        batch=settings.prune_batch,
+    )
+    return Housekeeper(pool, options, metrics)
+
+
+def relay_liveness(relay: Relay, threads: Sequence[threading.Thread]) -> Callable[[], Mapping[str, Any]]:
+    """Return the check behind a relay's `/health`: its threads live, and it has begun a turn not long ago."""
+
     def check() -> Mapping[str, Any]:
+        if dead := [thread.name for thread in threads if not thread.is_alive()]:
+            raise NotReadyError(f"dead threads: {', '.join(dead)}")
         age_s = clock.monotonic() - relay.last_turn
         if age_s > RELAY_STUCK_S:
             raise NotReadyError("relay stuck")

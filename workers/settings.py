@@ -19,6 +19,8 @@ from store.db import PoolOptions
 PREFIX = "PAYMENTS_"
 #: `maxReceiveCount` of the redrive policies in deploy/messaging.yaml.
 MAX_RECEIVES = 10
+#: How long a message can come back: 4 days from its queue, then 14 from its dead-letter queue (deploy/messaging.yaml).
+INBOX_DAYS_MIN = 18
 
 Words = Annotated[tuple[str, ...], NoDecode]
 Durations = Annotated[tuple[float, ...], NoDecode]
@@ -91,6 +93,10 @@ class Settings(BaseSettings):
     relay_idle_s: float = Field(0.25, gt=0)
     notify_every_s: float = Field(0.005, gt=0)
     relay_backoff_max_s: float = Field(300, gt=0)
+    inbox_retention_days: int = Field(120, le=36_500)
+    outbox_retention_days: int = Field(30, ge=1, le=36_500)
+    prune_every_s: float = Field(600, gt=0)
+    prune_batch: int = Field(500, ge=1, le=10_000)
 
     # Health and status endpoints, logs
     host: str = "127.0.0.1"
@@ -101,6 +107,16 @@ class Settings(BaseSettings):
 
     # The local stack
     postgres_bin: str | None = None
+
+    @field_validator("inbox_retention_days")
+    @classmethod
+    def _outlives_every_message(cls, days: int) -> int:
+        if days < INBOX_DAYS_MIN:
+            raise ValueError(
+                f"needs at least {INBOX_DAYS_MIN} days: a message may come back for 4 days from its queue and for 14"
+                " from the dead-letter queue, and without its inbox row it would be handled a second time"
+            )
+        return days
 
     @field_validator("work_sources", mode="before")
     @classmethod

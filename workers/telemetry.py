@@ -149,6 +149,12 @@ class Metrics:
             ["destination", "result"],
             registry=self.registry,
         )
+        self.pruned = Counter(
+            "payments_pruned_rows_total",
+            "Rows deleted since they were kept for long enough.",
+            ["table"],
+            registry=self.registry,
+        )
         self._from_zero()
 
     def _from_zero(self) -> None:
@@ -168,6 +174,8 @@ class Metrics:
         for destination in Destination:
             for result in ("sent", "failed", "rejected"):
                 self.published.labels(destination, result)
+        for table in ("message_inbox", "outbox"):
+            self.pruned.labels(table)
 
     def count_requests(self, client: Any) -> None:
         """Count every request of an AWS client, its own repetitions too, by operation."""

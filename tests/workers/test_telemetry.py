@@ -22,7 +22,7 @@ from contracts.outcome import Outcome
 from workers.telemetry import NO_KIND, Metrics, configure_logging, logger
 
 #: What a label may be called; an id among them would make a series per payment.
-LABELS = {"queue", "message_type", "outcome", "result", "destination", "dependency", "operation", "le"}
+LABELS = {"queue", "message_type", "outcome", "result", "destination", "dependency", "operation", "table", "le"}
 CHATTY = ("botocore", "boto3", "urllib3", "dramatiq", "uvicorn", "alembic", "psycopg", "psycopg.pool")
 LONG_HEX = re.compile(r"[0-9a-f]{8}")
 
@@ -54,6 +54,10 @@ def test_every_result_of_sending_and_renewing_is_there_at_zero():
     }
     leases = counted(Metrics(), "payments_visibility_extensions_total")
     assert {each["result"] for each in leases} == {"extended", "lost"}
+
+
+def test_every_table_that_is_pruned_is_there_at_zero():
+    assert counted(Metrics(), "payments_pruned_rows_total") == [{"table": "message_inbox"}, {"table": "outbox"}]
 
 
 def test_no_label_holds_an_id():
