@@ -11,6 +11,7 @@ from contracts.refusals import Refusal
 from handlers.decision import NotYet, Rules
 from store.db import Pool
 from tests.kit import messages as m
+from tests.kit.forgery import forge
 from tests.kit.funnel import fresh, once, rows, twice
 
 
@@ -153,7 +154,8 @@ def test_work_under_legacy_ids_meets_its_payment_again(pool: Pool):
 
 def test_a_pruned_inbox_does_not_create_a_second_payment(pool: Pool):
     create(pool)
-    rows(pool, "DELETE FROM message_inbox RETURNING 1")
+    forge(pool, "UPDATE message_inbox SET received_at = now() - interval '121 days'")
+    assert len(rows(pool, "DELETE FROM message_inbox RETURNING 1")) == 1
     assert once(pool, m.parsed(m.work())).outcome is Outcome.IGNORED
     assert len(rows(pool, "SELECT 1 FROM payments")) == 1
 
