@@ -4,8 +4,11 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 
+# The oldest Postgres that the service runs on, where Debian puts it.
+POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock clean
+.PHONY: help setup run test test-postgres-15 check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -21,7 +24,7 @@ $(READY): pyproject.toml requirements-dev.lock deploy/local/ministack.lock deplo
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## "; print "Usage: make <target>\n" } \
-	     /^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	     /^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## Create .venv and the local AWS's own environment (costs nothing once done)
 	@echo 'Set up: $(BIN)/payments --help shows what there is.'
@@ -31,6 +34,14 @@ run: $(READY) ## Run the demo and keep serving until Ctrl-C; ONCE=1 ends after t
 
 test: $(READY) ## Run the tests; ARGS is handed to pytest, as in make test ARGS='-k audit -x'
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Postgres 15; POSTGRES_15_BIN=DIR names its programs
+	@case "$$('$(POSTGRES_15_BIN)/postgres' --version 2>&1)" in \
+	    'postgres (PostgreSQL) 15.'*) ;; \
+	    *) echo 'There is no Postgres 15 in $(POSTGRES_15_BIN). Install it (Debian: apt-get install postgresql-15), or' \
+	        'name the folder of its programs: make test-postgres-15 POSTGRES_15_BIN=DIR' >&2; exit 1 ;; \
+	esac
+	@PAYMENTS_POSTGRES_BIN='$(POSTGRES_15_BIN)' $(BIN)/python -m pytest tests/store tests/handlers tests/journey $(ARGS)
 
 check: $(READY) ## Format, lint, types, import contracts and templates; stops at the first that fails
 	@$(call step,ruff format)
@@ -51,6 +62,11 @@ check: $(READY) ## Format, lint, types, import contracts and templates; stops at
 format: $(READY) ## Format the code and repair what ruff can repair
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+golden: $(READY) ## Write the generated goldens anew, then read the diff
+	@$(BIN)/python -m tests.contracts.regenerate
+	@$(BIN)/python -m tests.store.regenerate_schema
+	@echo 'Written. Read the diff before you commit: each line of it is a change of what we promised.'
 
 lock: ## Compile the lock files from pyproject.toml and ministack.in; UPGRADE=1 takes the newest releases
 	@PYTHON='$(PYTHON)' UPGRADE='$(UPGRADE)' sh deploy/local/lock.sh
