@@ -26,6 +26,7 @@ from store.db import StoreFault, Transient
 from workers import main as roles
 from workers import sending, settings, status
 from workers.audit_cli import audit_app
+from workers.contracts_cli import contracts_app
 from workers.failures_cli import failures_app
 from workers.health import NotReadyError
 from workers.local import demo as demonstration
@@ -47,6 +48,7 @@ app = typer.Typer(
 send_app = typer.Typer(help="Post one message and print its id.", no_args_is_help=True)
 app.add_typer(send_app, name="send")
 app.add_typer(audit_app, name="audit")
+app.add_typer(contracts_app)
 app.add_typer(failures_app)
 _talk = Console(stderr=True, highlight=False)
 _out = Console(highlight=False)

@@ -73,6 +73,16 @@ def replaced(name: str, field: dict[str, Any]) -> Change:
     return lambda _found, fields, _required: fields.update({name: field})
 
 
+def demanded(name: str, field: dict[str, Any]) -> Change:
+    """A new field that is required at once."""
+
+    def apply(_found: dict[str, Any], fields: dict[str, Any], required: list[str]) -> None:
+        fields[name] = field
+        required.append(name)
+
+    return apply
+
+
 ROWS = [
     # -- inbound: everything that was taken is still taken
     Row("nothing", IN, lambda *_: None, None),
@@ -90,7 +100,7 @@ ROWS = [
     Row(
         "a new required field",
         IN,
-        lambda _f, fields, required: (fields.update(extra={"type": "string"}), required.append("extra")),
+        demanded("extra", {"type": "string"}),
         "extra: is now required",
         {},
     ),

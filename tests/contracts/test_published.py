@@ -107,11 +107,8 @@ def test_a_schema_is_a_schema_of_draft_2020_12_with_a_name_of_its_own(publicatio
 
 
 def test_no_two_schemas_have_the_same_id_or_path():
-    assert (
-        len({found.schema_id for found in PUBLICATIONS})
-        == len({found.path for found in PUBLICATIONS})
-        == len(PUBLICATIONS)
-    )
+    assert len({found.schema_id for found in PUBLICATIONS}) == len(PUBLICATIONS)
+    assert len({found.path for found in PUBLICATIONS}) == len(PUBLICATIONS)
 
 
 @pytest.mark.parametrize("publication", PUBLICATIONS, ids=by_name)

@@ -198,7 +198,7 @@ def test_schema_and_code_agree_on_every_change_of_every_value_of_a_sample(name: 
             right = not complaints(kind, detail_or_command(parse_object(body)))
             assert right is (refused(body, queue) is None), f"{path}: {value!r}"
             tried[right] += 1
-    assert min(tried.values()) > 20
+    assert min(tried.values()) > 10
 
 
 FIELDS = sorted(
