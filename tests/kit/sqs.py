@@ -146,6 +146,10 @@ class MemorySqs:
     def get_queue_attributes(self, **arguments: Any) -> dict[str, Any]:
         self._called("get_queue_attributes", arguments)
         name = arguments["QueueUrl"].removeprefix(URL)
+        if "ApproximateNumberOfMessages" in arguments["AttributeNames"]:
+            hidden = sum(seconds > 0 for seconds in self.visible_in(name))
+            counts = {"": len(self.held(name)) - hidden, "NotVisible": hidden}
+            return {"Attributes": {f"ApproximateNumberOfMessages{kind}": str(count) for kind, count in counts.items()}}
         policy = json.dumps({"deadLetterTargetArn": f"arn:aws:sqs:eu:0:{name}-dlq", "maxReceiveCount": "10"})
         return {"Attributes": {"RedrivePolicy": policy}} if self.redrive else {}
 
