@@ -104,6 +104,11 @@ def _connection_class(login_refused: Callable[[], None]) -> type[Connection]:
     return Watched
 
 
+#: A server that vanishes without a word, as in a failover, is noticed within these: seconds, but the last one in
+#: milliseconds (libpq, "Parameter Key Words"). Server-side timeouts cannot help then.
+_KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+
+
 def open_pool(
     conninfo: str | Callable[[], str], options: PoolOptions, login_refused: Callable[[], None] = lambda: None
 ) -> Pool:
@@ -130,6 +135,7 @@ def open_pool(
             "autocommit": True,
             "row_factory": dict_row,
             "connect_timeout": options.connect_s,
+            **_KEEPALIVE,
             "application_name": options.application,
             "options": f"{server_side} -c timezone=UTC",
         },
@@ -241,6 +247,20 @@ def ping(pool: Pool, timeout_s: float | None = None) -> None:
     """
     with reading(pool, timeout_s) as connection:
         connection.execute("SELECT 1")
+
+
+def probe(pool: Pool, timeout_s: float) -> None:
+    """Find out whether the database is there, and throw away what connections an outage has left broken.
+
+    Args:
+        pool: the database.
+        timeout_s: how long to wait for a connection.
+
+    Raises:
+        Transient: it is not.
+    """
+    pool.check()
+    ping(pool, timeout_s)
 
 
 _CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)

@@ -223,7 +223,7 @@ def _broker(settings: Settings, pool: Pool, metrics: Metrics) -> tuple[SqsBroker
         settle_age_s=settings.settle_age_s,
         outage_s=(settings.outage_s[0], settings.outage_s[1]),
     )
-    breaker = Breaker("database", lambda: db.ping(pool, PROBE_TIMEOUT_S), metrics, every_s=settings.breaker_probe_s)
+    breaker = Breaker("database", lambda: db.probe(pool, PROBE_TIMEOUT_S), metrics, every_s=settings.breaker_probe_s)
     broker = SqsBroker(client, queues, options, metrics, breaker)
     breaker.went_away = broker.release_waiting
     return broker, breaker

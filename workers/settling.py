@@ -67,6 +67,7 @@ class Settler:
         self._metrics = metrics
         self._waiting: dict[_Batch, list[_Entry]] = defaultdict(list)
         self._changed = threading.Condition()
+        self._wakes_at = 0.0
         self._stopping = False
         self.thread = threading.Thread(target=self._run, name="settler", daemon=True)
 
@@ -106,7 +107,7 @@ class Settler:
             waiting = self._waiting[batch]
             waiting.append(entry)
             if len(waiting) < BATCH_MAX and not self._stopping:
-                if len(waiting) == 1:
+                if entry.due_at < self._wakes_at:
                     self._changed.notify_all()
                 return
             full, self._waiting[batch] = waiting[:BATCH_MAX], waiting[BATCH_MAX:]
@@ -121,9 +122,10 @@ class Settler:
         """Wait for the first entry that has waited long enough; return its batch, and others like it."""
         with self._changed:
             first = min((entry.due_at for waiting in self._waiting.values() for entry in waiting), default=None)
-            pause_s = IDLE_S if first is None else first - clock.monotonic()
-            if pause_s > 0 and not self._stopping:
-                self._changed.wait(pause_s)
+            now = clock.monotonic()
+            self._wakes_at = now + IDLE_S if first is None else first
+            if self._wakes_at > now and not self._stopping:
+                self._changed.wait(self._wakes_at - now)
             now = clock.monotonic()
             found: list[tuple[_Batch, Sequence[_Entry]]] = []
             for batch, waiting in list(self._waiting.items()):
@@ -140,10 +142,12 @@ class Settler:
             answer = _Answer(late=list(entries))
         again = [entry for entry in answer.late if entry.tries < TRIES_MAX]
         self._count(batch, answer, given_up=len(answer.late) - len(again))
-        due_at = clock.monotonic() + LATE_S
-        with self._changed:
-            self._waiting[batch] += [replace(entry, tries=entry.tries + 1, due_at=due_at) for entry in again]
-            self._changed.notify_all()
+        if again:
+            due_at = clock.monotonic() + LATE_S
+            with self._changed:
+                self._waiting[batch] += [replace(entry, tries=entry.tries + 1, due_at=due_at) for entry in again]
+                if due_at < self._wakes_at:
+                    self._changed.notify_all()
 
     def _request(self, batch: _Batch, entries: Sequence[_Entry]) -> Mapping[str, Any]:
         url = batch.source.url

@@ -1,7 +1,9 @@
 """The pool and its errors: never more connections than allowed, every sqlstate in our own words, clean afterwards."""
 
 import threading
+from contextlib import ExitStack
 
+import psycopg
 import pytest
 from psycopg import pq
 
@@ -172,3 +174,27 @@ def test_every_connection_says_whose_it_is(database_url: str):
     with db.open_pool(database_url, PoolOptions(size_min=1, application="payments-worker")) as pool:
         [row] = rows(pool, "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()")
     assert row["application_name"] == "payments-worker"
+
+
+def test_a_probe_after_an_outage_leaves_no_broken_connection_for_a_message_to_meet(database_url: str):
+    with db.open_pool(database_url, PoolOptions(size_min=4, size_max=4)) as pool:
+        pool.wait(10)
+        before = backends(pool, 4)
+        with psycopg.connect(database_url, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (list(before),))
+        db.probe(pool, 2)
+        assert not before & backends(pool, 4)
+
+
+def backends(pool: Pool, count: int) -> set[int]:
+    """The server's process behind each of so many connections; every one of them must work."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(db.reading(pool)) for _ in range(count)]
+        return {connection.info.backend_pid for connection in held if connection.execute("SELECT 1")}
+
+
+def test_a_server_that_vanishes_without_a_word_is_noticed(database_url: str):
+    with db.open_pool(database_url, PoolOptions(size_min=1)) as pool, db.reading(pool) as connection:
+        parameters = connection.info.get_parameters()
+        assert parameters["tcp_user_timeout"] == "10000"
+        assert parameters["keepalives_idle"] == "5"

@@ -458,6 +458,17 @@ def test_an_entry_that_the_service_failed_to_delete_is_sent_again_alone(monkeypa
     assert [len(call["Entries"]) for call in sqs.named("delete_message_batch")] == [10, 1]
 
 
+def test_an_entry_that_waits_for_its_second_try_keeps_no_other_waiting(monkeypatch):
+    monkeypatch.setattr("workers.settling.LATE_S", 60)
+    sqs = MemorySqs(late=1)
+    sqs.put(EVENTS, "one")
+    with running(sqs, settle(Settlement.DELETE)):
+        until(lambda: sqs.named("delete_message_batch"))
+        sqs.put(EVENTS, "two")
+        until(lambda: len(sqs.named("delete_message_batch")) == 2, within_s=2)
+    assert sqs.held(EVENTS) == []
+
+
 def test_an_entry_that_the_service_never_deletes_is_given_up_and_comes_back(monkeypatch):
     monkeypatch.setattr("workers.settling.LATE_S", 0.01)
     sqs = MemorySqs(late=99)

@@ -273,3 +273,19 @@ def test_rows_are_not_sent_beyond_half_of_their_lease(pool: Pool):
     bus.put_events = slow  # type: ignore[method-assign]
     relay(pool, bus, options=RelayOptions(lease_s=0.5)).run_once()
     assert bus.requests == [10]
+
+
+def test_what_is_committed_while_the_relay_is_busy_shares_a_request_with_others(pool: Pool):
+    bus, stop = Bus(), threading.Event()
+    sender = relay(pool, bus, options=RelayOptions(batch=100, lease_s=30, busy_s=1.0, idle_s=0.05))
+    # A bell that always rings: a relay that heeded it after every round would send each row by itself.
+    thread = threading.Thread(target=sender.run, args=(stop, lambda _seconds: stop.wait(0.001)))
+    thread.start()
+    write(pool, "first")
+    until(lambda: bus.names() == ["first"])
+    for number in range(8):
+        write(pool, f"n{number}")
+    until(lambda: len(bus.names()) == 9)
+    stop.set()
+    thread.join(5)
+    assert bus.requests == [1, 8]
