@@ -1,6 +1,9 @@
 """The schema's history: from nothing to head, once, whoever runs it."""
 
-import threading
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from store import db, migrate, reads
 from store.db import Pool, PoolOptions
 from tests.kit.funnel import rows
+from tests.store.migrating import migrate_at_once
 from workers.local import postgres
 
 SPECIFIED = {
@@ -37,6 +41,14 @@ def empty(server: postgres.Server) -> str:
     return server.url(name)
 
 
+def test_the_tests_run_on_the_postgres_that_was_named(pool: Pool):
+    named = os.environ.get("PAYMENTS_POSTGRES_BIN")
+    program = (Path(named) if named else postgres.wheel_binaries()) / "postgres"
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    [found] = rows(pool, "SELECT split_part(current_setting('server_version'), ' ', 1) AS version")
+    assert told.split()[2] == found["version"]
+
+
 def test_an_empty_database_comes_to_head_and_stays_there(empty: str):
     assert migrate.current(empty) is None
     assert migrate.upgrade(empty) == (None, migrate.head())
@@ -44,14 +56,18 @@ def test_an_empty_database_comes_to_head_and_stays_there(empty: str):
     assert migrate.current(empty) == migrate.head()
 
 
-def test_two_who_migrate_at_once_both_succeed(empty: str):
-    ends: list[tuple[str | None, str]] = []
-    threads = [threading.Thread(target=lambda: ends.append(migrate.upgrade(empty))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(ends, key=str) == sorted([(None, migrate.head()), (migrate.head(), migrate.head())], key=str)
+def test_several_who_migrate_at_once_all_succeed_and_one_does_the_work(empty: str):
+    head = migrate.head()
+    assert sorted(migrate_at_once([empty] * 3), key=str) == sorted([(None, head), (head, head), (head, head)], key=str)
+
+
+def test_threads_that_migrate_different_databases_do_not_mix_them_up(server: postgres.Server):
+    urls = [server.url(f"thread_{uuid4().hex}") for _ in range(4)]
+    for url in urls:
+        migrate.ensure_database(server.url("postgres"), url.rpartition("/")[2].partition("?")[0])
+    with ThreadPoolExecutor(len(urls)) as threads:
+        assert list(threads.map(migrate.upgrade, urls)) == [(None, migrate.head())] * len(urls)
+    assert [migrate.current(url) for url in urls] == [migrate.head()] * len(urls)
 
 
 def test_a_database_that_was_never_migrated_is_told_from_one_that_was(empty: str, pool: Pool):

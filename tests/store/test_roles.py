@@ -1,13 +1,8 @@
 """Roles are global to a cluster: several databases share them, and a user belongs to exactly one of ours."""
 
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
-from subprocess import PIPE
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -20,9 +15,9 @@ from store.db import Transient
 from store.migrate import MigrationDenied
 from store.roles import OWNER, GroupRole, LoginError, ensure_login
 from tests.kit.sqs import until
+from tests.store.migrating import migrate_at_once
 from workers.local import postgres
 
-PROJECT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct-horse"  # noqa: S105 - of throw-away users
 OUR_ROLES = {OWNER, *GroupRole}
 SPENT = "SELECT count(*) FROM payments"
@@ -88,30 +83,6 @@ def drop_database(server: postgres.Server, url: str) -> None:
     execute(server.url("postgres"), "DROP DATABASE {} WITH (FORCE)", urlsplit(url).path.strip("/"))
 
 
-def migrate_at_once(urls: list[str]) -> None:
-    """Migrate each database by a process of its own; they begin when all of them are ready to."""
-    code = "import sys; from store import migrate; print('ready', flush=True); input(); migrate.upgrade(sys.argv[1])"
-    with ExitStack() as stack:
-        started = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", code, url], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, cwd=PROJECT
-                )
-            )
-            for url in urls
-        ]
-        for process in started:
-            assert process.stdout
-            assert process.stdout.readline() == "ready\n"
-        for process in started:
-            assert process.stdin
-            process.stdin.write("\n")
-            process.stdin.flush()
-        for process in started:
-            _, told = process.communicate(timeout=60)
-            assert process.returncode == 0, told
-
-
 def migrator(server: postgres.Server, attributes: str = "CREATEROLE") -> str:
     """A user that is no superuser, and owns what it is given."""
     user = f"migrator_{uuid4().hex}"
@@ -128,8 +99,7 @@ def test_a_second_database_of_the_cluster_can_be_migrated(server: postgres.Serve
 
 def test_databases_of_a_new_cluster_can_be_migrated_at_the_same_moment(bare_server: postgres.Server):
     urls = [new_database(bare_server) for _ in range(4)]
-    migrate_at_once(urls)
-    assert [migrate.current(url) for url in urls] == [migrate.head()] * 4
+    assert migrate_at_once(urls) == [(None, migrate.head())] * 4
     found = execute(urls[0], "SELECT rolname FROM pg_roles WHERE rolname LIKE 'payments%'")
     assert {role for (role,) in found} == OUR_ROLES
 
@@ -180,8 +150,7 @@ def test_the_owner_of_a_database_who_may_make_roles_can_migrate_it_without_being
 def test_such_an_owner_can_migrate_two_databases_at_the_same_moment(bare_server: postgres.Server):
     user = migrator(bare_server)
     urls = [as_user(new_database(bare_server, user), user) for _ in range(4)]
-    migrate_at_once(urls)
-    assert [migrate.current(url) for url in urls] == [migrate.head()] * 4
+    assert migrate_at_once(urls) == [(None, migrate.head())] * 4
 
 
 def test_where_the_roles_are_there_a_member_of_the_owner_needs_no_right_to_make_any(server: postgres.Server):
