@@ -1,6 +1,7 @@
 """The AsyncAPI 3.0 document: who sends what where, and what a sender or receiver can rely on."""
 
 from collections.abc import Iterable
+from inspect import cleandoc
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -183,7 +184,8 @@ def _travelling(address: str) -> Iterable[Publication]:
 
 
 def _message(publication: Publication) -> dict[str, Any]:
-    summary, _, more = (publication.model.__doc__ or "").partition("\n")
+    # cleaned: from Python 3.13 on the compiler takes a docstring's indentation away, before that it does not
+    summary, _, more = cleandoc(publication.model.__doc__ or "").partition("\n")
     enveloped = Form.EVENT_BRIDGE in {place.form for place in publication.places}
     payload = _envelope(publication) if enveloped else _reference(publication)
     message = {
