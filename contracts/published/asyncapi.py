@@ -38,8 +38,8 @@ content is refused with the code payload_conflict.
 **Outbound identity.** `eventId` stays the same over every re-publication of an event: keep it to know a repetition.
 
 **Order.** `paymentVersion` counts the changes of one payment from 1 without a gap, and each of them is announced by one
-event. Take an event whose number is not above the last one taken for a repetition; a missing number is still on its
-way. Events without a `paymentVersion` (refusals, conflicts) leave the payment as it is.
+event: take a payment's events in that order; a missing number is an event that is still on its way. Events without a
+`paymentVersion` (refusals, conflicts) leave the payment as it is.
 
 **Amounts** are whole numbers of minor units (cents for USD) with an ISO 4217 currency.
 
