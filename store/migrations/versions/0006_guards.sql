@@ -426,6 +426,9 @@ CREATE TRIGGER message_failures_kept_whole BEFORE TRUNCATE ON message_failures F
 CREATE TRIGGER failure_replays_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON failure_replays FOR EACH STATEMENT
     EXECUTE FUNCTION guard_refuse('replays never change');
 
+CREATE TRIGGER failure_replays_sent_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON failure_replays_sent
+    FOR EACH STATEMENT EXECUTE FUNCTION guard_refuse('replays never change');
+
 -- Grants --------------------------------------------------------------------------------------------------------------
 
 -- The worker inserts what its code writes and no other column: a row is not born approved or reversed, an event not
