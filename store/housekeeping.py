@@ -23,11 +23,10 @@ WHERE message_inbox.consumer = old.consumer AND message_inbox.message_key = old.
 RETURNING 1 AS deleted
 """
 _PRUNE_OUTBOX = """
-WITH old AS (
+DELETE FROM outbox WHERE outbox_id = ANY (ARRAY(
     SELECT outbox_id FROM outbox WHERE published_at < now() - %(older_than)s
     ORDER BY published_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-)
-DELETE FROM outbox USING old WHERE outbox.outbox_id = old.outbox_id
+))
 RETURNING 1 AS deleted
 """
 
