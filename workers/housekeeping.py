@@ -14,7 +14,7 @@ from workers.telemetry import Metrics, logger
 PAUSE_S = 0.05
 #: By which share the interval is made longer or shorter, so that relays do not march in step.
 INTERVAL_JITTER = 0.2
-#: How long a stop waits for the batch that is under way, in seconds.
+#: How long a stop waits for the batch that is under way, in seconds: more than a statement may take.
 STOP_S = 15.0
 _log = logger(__name__)
 
@@ -37,13 +37,13 @@ class PruneOptions:
 
 
 class Housekeeper:
-    """Prunes at its start and then at intervals; `run_once` is one run."""
+    """Prunes at its start and then at intervals, until the stop event; `run_once` is one run."""
 
-    def __init__(self, pool: Pool, options: PruneOptions, metrics: Metrics) -> None:
+    def __init__(self, pool: Pool, options: PruneOptions, metrics: Metrics, stop: threading.Event) -> None:
         self._pool = pool
         self._options = options
         self._metrics = metrics
-        self._stop = threading.Event()
+        self._stop = stop
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
 
     @property
@@ -55,11 +55,9 @@ class Housekeeper:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread; a batch that is under way is waited for, and rolled back with the process if it hangs."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_S)
+    def join(self) -> None:
+        """Wait, after the stop event, for the batch that is under way; one that hangs is left to the database."""
+        self._thread.join(STOP_S)
 
     def run_once(self) -> Mapping[str, int]:
         """Delete all that is old enough, and write one log line; return the number of rows by table.

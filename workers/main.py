@@ -269,7 +269,7 @@ def run_relay(settings: Settings) -> int:
         sending = threading.Thread(
             target=relay.run, args=(stop, lambda seconds: nap(ear, stop, seconds)), name="relay", daemon=True
         )
-        housekeeper = _housekeeper(settings, pool, metrics)
+        housekeeper = _housekeeper(settings, pool, metrics, stop)
         alive = relay_liveness(relay, [sending, housekeeper.thread])
         app = application(metrics.registry, alive, DatabaseReadiness(pool))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
@@ -279,7 +279,7 @@ def run_relay(settings: Settings) -> int:
             healthy = _watch(stop, alive)
             stop.set()
             sending.join(RELAY_STOP_S)
-            housekeeper.stop()
+            housekeeper.join()
             if not sending.is_alive():
                 ear.close()
     _log.info("relay stopped", healthy=healthy)
@@ -306,14 +306,14 @@ def _relay(settings: Settings, pool: Pool, metrics: Metrics) -> Relay:
     return Relay(pool, senders, options, metrics)
 
 
-def _housekeeper(settings: Settings, pool: Pool, metrics: Metrics) -> Housekeeper:
+def _housekeeper(settings: Settings, pool: Pool, metrics: Metrics, stop: threading.Event) -> Housekeeper:
     options = PruneOptions(
         keep_inbox=timedelta(days=settings.inbox_retention_days),
         keep_outbox=timedelta(days=settings.outbox_retention_days),
         every_s=settings.prune_every_s,
         batch=settings.prune_batch,
     )
-    return Housekeeper(pool, options, metrics)
+    return Housekeeper(pool, options, metrics, stop)
 
 
 def relay_liveness(relay: Relay, threads: Sequence[threading.Thread]) -> Callable[[], Mapping[str, Any]]:
