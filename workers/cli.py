@@ -27,6 +27,7 @@ from workers import main as roles
 from workers import sending, settings, status
 from workers.audit_cli import audit_app
 from workers.contracts_cli import contracts_app
+from workers.delivery import MissingRedrivePolicyError
 from workers.failures_cli import failures_app
 from workers.health import NotReadyError
 from workers.local import demo as demonstration
@@ -382,7 +383,7 @@ def main() -> None:
         app()
     except SettingsError as error:
         _fail(f"Settings: {error}", 2)
-    except (LocalStackError, NotReadyError, NotTakenError) as error:
+    except (LocalStackError, MissingRedrivePolicyError, NotReadyError, NotTakenError) as error:
         _fail(str(error), 1)
     except (Transient, StoreFault) as error:
         _fail(f"The database did not answer as it should: {error}", 1)

@@ -4,10 +4,12 @@ import sys
 
 import pytest
 
+from contracts.envelope import Queue
 from store import migrate as store_migrate
 from store.db import Pool
 from tests.kit import messages as m
 from tests.kit.funnel import twice
+from tests.kit.sqs import URL, MemorySqs
 from workers import cli
 
 ROLES = ("worker", "relay", "status", "migrate")
@@ -112,3 +114,17 @@ def test_the_settings_are_listed_with_their_defaults_and_no_secret(monkeypatch, 
     assert "DATABASE_NAME=roadcall" in listed
     assert "PAYMENTS_VISIBILITY_S=60" in listed
     assert not [line for line in listed if "s3cret" in line]
+
+
+def test_a_worker_refuses_to_start_on_a_queue_that_would_never_let_a_message_go(monkeypatch, capsys, database_url):
+    names = ("PAYMENTS_EVENT_QUEUE_URL", "PAYMENTS_COMMAND_QUEUE_URL", "PAYMENTS_PAYOUT_QUEUE_URL")
+    for name, queue in zip(names, Queue, strict=True):
+        monkeypatch.setenv(name, URL + queue)
+    monkeypatch.setenv("PAYMENTS_DATABASE_URL", database_url)
+    monkeypatch.setenv("PAYMENTS_PROVIDER", "sandbox")
+    monkeypatch.setattr("workers.main.sqs_client", lambda *_, **__: MemorySqs(redrive=False))
+    monkeypatch.setattr("workers.telemetry.Metrics.count_requests", lambda *_: None)  # the model sends none
+    assert run(monkeypatch, "worker") == 1
+    told = capsys.readouterr().err
+    assert "payments-events has no RedrivePolicy: deploy it from deploy/messaging.yaml" in told
+    assert "Traceback" not in told
