@@ -64,5 +64,5 @@ def currency_code(text: str | None) -> str | Refusal:
     """Return the ISO 4217 code that `text` names in any case, the default for None, or a refusal."""
     if text is None:
         return DEFAULT_CURRENCY
-    code = text.upper()
+    code = text.upper() if text.isascii() else text  # some letters of other alphabets have a Latin capital
     return code if code in EXPONENTS else Refusal.UNSUPPORTED_CURRENCY
