@@ -84,7 +84,10 @@ class Tally:
         if self.first is None:
             return f"Checked {self.seen}: every chain is whole."
         further = self.broken - 1
-        return f"{_number(further, 'further payment')} {'is' if further == 1 else 'are'} broken. Checked {self.seen}."
+        others = (
+            f"{further:,} further payments are" if further > 1 else f"{'One' if further else 'No'} further payment is"
+        )
+        return f"{others} broken. Checked {self.seen}."
 
     def as_json(self) -> dict[str, Any]:
         """Return the result for machines."""
