@@ -83,10 +83,13 @@ class Tally:
         """The result, in words."""
         if self.first is None:
             return f"Checked {self.seen}: every chain is whole."
-        further = self.broken - 1
-        others = (
-            f"{further:,} further payments are" if further > 1 else f"{'One' if further else 'No'} further payment is"
-        )
+        match self.broken - 1:
+            case 0:
+                others = "No further payment is"
+            case 1:
+                others = "One further payment is"
+            case more:
+                others = f"{more:,} further payments are"
         return f"{others} broken. Checked {self.seen}."
 
     def as_json(self) -> dict[str, Any]:
