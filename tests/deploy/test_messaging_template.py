@@ -175,15 +175,15 @@ def policies(url: str, parameters: Mapping[str, str]) -> dict[str, dict[str, Any
     }
 
 
-def verdict(policy: Mapping[str, Any], sender: str) -> str:
-    """What AWS makes of SendMessage over TLS: `denied`, `allowed` by the queue, or `silent`.
+def verdict(policy: Mapping[str, Any], sender: str, action: str = "sqs:SendMessage") -> str:
+    """What AWS makes of an action over TLS: `denied`, `allowed` by the queue, or `silent`.
 
-    Silent means that a principal of the same account may send if its own policy says so, and no other may.
+    Silent means that a principal of the same account may do it if its own policy says so, and no other may.
     """
     by_rule = ":rule/" in sender
     key, principal = ("aws:SourceArn", "events.amazonaws.com") if by_rule else ("aws:PrincipalArn", sender)
     matching = [one for one in policy["Statement"] if _speaks_of(one, principal) and _holds(one, key, sender)]
-    effects = {one["Effect"] for one in matching if one["Action"] in {"sqs:SendMessage", "sqs:*"}}
+    effects = {one["Effect"] for one in matching if {action, "sqs:*"} & set(_list(one["Action"]))}
     return "denied" if "Deny" in effects else "allowed" if "Allow" in effects else "silent"
 
 
@@ -210,9 +210,9 @@ def _list(value: Any) -> list[str]:
 SENDERS = (RULE, OTHER_RULE, BACK_OFFICE, PARTNER, SERVICE, OPERATOR, STRANGER)
 #                      our rule   other rule back office partner    service    operator   stranger
 WHEN_NAMED = {
-    "Events":            ("allowed", "denied", "denied", "denied", "denied", "silent", "denied"),
-    "Commands":          ("denied", "denied", "allowed", "allowed", "denied", "silent", "denied"),
-    "Payouts":           ("denied", "denied", "denied", "denied", "allowed", "silent", "denied"),
+    "Events":            ("allowed", "denied", "denied", "denied", "denied", "allowed", "denied"),
+    "Commands":          ("denied", "denied", "allowed", "allowed", "denied", "allowed", "denied"),
+    "Payouts":           ("denied", "denied", "denied", "denied", "allowed", "allowed", "denied"),
     "EventsDeadLetter":  ("allowed", "silent", "silent", "silent", "silent", "silent", "silent"),
 }  # fmt: skip
 WHEN_NOBODY_IS_NAMED = {
@@ -235,7 +235,7 @@ WHEN_NOBODY_IS_NAMED = {
         ),
         (
             {"OperatorRoleArns": OPERATOR},
-            {"Commands": (*["denied"] * 5, "silent", "denied"), "Payouts": (*["denied"] * 5, "silent", "denied")},
+            {"Commands": (*["denied"] * 5, "allowed", "denied"), "Payouts": (*["denied"] * 5, "allowed", "denied")},
         ),
     ],
     ids=["nobody named", "all named", "service named", "operator named"],
@@ -243,6 +243,41 @@ WHEN_NOBODY_IS_NAMED = {
 def test_who_may_send_what_where(url, parameters, expected):
     found = policies(url, parameters)
     assert {queue: tuple(verdict(found[queue], sender) for sender in SENDERS) for queue in expected} == expected
+
+
+#: What `payments replay` asks of the two queues, and what it has no business with.
+REPLAY_ASKS_THE_QUEUE = {"SendMessage", "GetQueueAttributes"}
+REPLAY_ASKS_THE_DEAD_LETTERS = {
+    "ReceiveMessage",
+    "ChangeMessageVisibility",
+    "DeleteMessage",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+}
+ACTIONS = REPLAY_ASKS_THE_QUEUE | REPLAY_ASKS_THE_DEAD_LETTERS | {"PurgeQueue", "SetQueueAttributes", "DeleteQueue"}
+
+
+def allowed(policy: Mapping[str, Any], who: str) -> set[str]:
+    """What a queue's policy allows somebody to do."""
+    return {action for action in ACTIONS if verdict(policy, who, f"sqs:{action}") == "allowed"}
+
+
+@pytest.mark.stack
+def test_named_operators_may_do_what_a_replay_needs_and_no_more(url):
+    found = policies(url, NAMED)
+    for queue in INBOUND:
+        assert allowed(found[queue], OPERATOR) == REPLAY_ASKS_THE_QUEUE
+        assert allowed(found[f"{queue}DeadLetter"], OPERATOR) == REPLAY_ASKS_THE_DEAD_LETTERS
+        for other in (BACK_OFFICE, PARTNER, SERVICE, STRANGER):
+            assert allowed(found[f"{queue}DeadLetter"], other) == set()
+    assert allowed(found["Approvals"], OPERATOR) == set()
+
+
+@pytest.mark.stack
+def test_without_named_operators_the_policies_allow_nobody_a_replay(url):
+    found = policies(url, {})
+    for queue in QUEUES:
+        assert allowed(found[queue], OPERATOR) == set()
 
 
 @pytest.mark.stack

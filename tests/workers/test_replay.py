@@ -345,3 +345,20 @@ def test_a_search_that_would_lose_what_it_holds_is_given_up(pool, sqs, replayer,
     said = why_not(replayer, pool, failed(pool, "original-1"))
     assert said.startswith("The search was given up after 20 of about 20 messages")
     assert all_visible(sqs, DLQ)
+
+
+def test_it_asks_of_the_queues_what_the_template_lets_operators_do(pool, sqs, told):
+    copied(sqs, "another")
+    copied(sqs, "original-1")
+    replayer = Replayer(sqs, inbound_queue(sqs, Queue.EVENTS, URL + EVENTS), say=told.append)  # type: ignore[arg-type]
+    replayer.replay(pool, failed(pool, "original-1"), an_order())
+    asked = {(arguments.get("QueueUrl", URL + DLQ).removeprefix(URL), name) for name, arguments in sqs.calls}
+    assert asked == {
+        (EVENTS, "get_queue_attributes"),
+        (EVENTS, "send_message"),
+        (DLQ, "get_queue_url"),
+        (DLQ, "get_queue_attributes"),
+        (DLQ, "receive_message"),
+        (DLQ, "change_message_visibility_batch"),
+        (DLQ, "delete_message"),
+    }
