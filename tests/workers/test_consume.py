@@ -18,6 +18,7 @@ from handlers.routes import ROUTES
 from store import db
 from store.db import Pool, PoolOptions
 from tests.kit import messages as m
+from tests.kit.forgery import forge
 from tests.kit.funnel import rows
 from workers.consume import MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement
@@ -269,7 +270,7 @@ def test_what_the_provider_already_has_is_recorded_and_not_submitted(pool: Pool)
 
 def test_past_its_window_an_attempt_is_looked_up_but_never_submitted(pool: Pool):
     order = processing(make_desk(pool))
-    rows(pool, "UPDATE payout_attempts SET submit_before = now() - interval '1 second' RETURNING 1")
+    forge(pool, "UPDATE payout_attempts SET submit_before = now() - interval '1 second'")
     desk = make_desk(pool)
     assert ended(desk.take(order, Queue.PAYOUTS)) == (Outcome.APPLIED, Settlement.DELETE)
     assert desk.provider.asked == ["look_up 1"]

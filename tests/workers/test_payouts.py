@@ -6,10 +6,12 @@ import pytest
 
 from contracts.envelope import Queue
 from contracts.inbound import ExecutePayout
+from contracts.outcome import Outcome
 from contracts.provider import Accepted, Answer, Declined, LookUp, NotFound, PayoutOrder, TryLater, Unknown
 from store import db, sandbox
 from store.db import Pool, PoolOptions, Transient
 from tests.kit import messages as m
+from tests.kit.forgery import forge
 from tests.kit.funnel import once, rows
 from workers import payouts, settings
 from workers.payouts import WINDOW_CLOSED
@@ -73,14 +75,14 @@ def test_without_a_clear_no_from_the_look_up_nothing_is_submitted(pool: Pool, or
 
 
 def test_past_the_window_of_its_key_nothing_is_submitted(pool: Pool, order: ExecutePayout):
-    rows(pool, "UPDATE payout_attempts SET submit_before = clock_timestamp() RETURNING 1")
+    forge(pool, "UPDATE payout_attempts SET submit_before = clock_timestamp()")
     provider = Asked(NotFound())
     assert payouts.ask(pool, provider, order) == Unknown(WINDOW_CLOSED)
     assert len(provider.looked_up) == 1
 
 
 def test_past_the_window_what_was_moved_before_is_still_found(pool: Pool, order: ExecutePayout):
-    rows(pool, "UPDATE payout_attempts SET submit_before = '2020-01-01' RETURNING 1")
+    forge(pool, "UPDATE payout_attempts SET submit_before = '2020-01-01'")
     assert payouts.ask(pool, Asked(Accepted("tr_before")), order) == Accepted("tr_before")
 
 
@@ -90,13 +92,10 @@ def test_the_window_is_measured_by_the_clock_of_the_database(pool: Pool, order: 
     assert payouts.ask(pool, provider, order) == Accepted("tr_1")
 
 
-@pytest.mark.parametrize("state", ["succeeded", "failed"])
-def test_about_what_is_settled_nobody_is_asked(pool: Pool, order: ExecutePayout, state: str):
-    rows(
-        pool,
-        "UPDATE payout_attempts SET state = %s, provider_object_id = 'tr', resolved_at = now() RETURNING 1",
-        state,
-    )
+@pytest.mark.parametrize("answer", [Accepted("tr_1"), Declined("account_closed", "closed")])
+def test_about_what_is_settled_nobody_is_asked(pool: Pool, order: ExecutePayout, answer: Answer):
+    [posted] = rows(pool, "SELECT payload FROM outbox WHERE detail_type = 'ExecutePayout'")
+    assert once(pool, m.parsed(posted["payload"]), answer).outcome is Outcome.APPLIED
     provider = Asked(NotFound())
     assert payouts.ask(pool, provider, order) is None
     assert provider.looked_up == []
