@@ -110,8 +110,9 @@ def now(**later: float) -> str:
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A message with changes; `...` removes a field."""
-    return {name: value for name, value in {**base, **changes}.items() if value is not ...}
+    """A message with changes; `...` removes a field, and what can be called is called when the message is made."""
+    fields = {**base, **changes}
+    return {name: value() if callable(value) else value for name, value in fields.items() if value is not ...}
 
 
 LINES = [{"description": "Tire", "quantity": 1, "unitPriceCents": 15_000}]
@@ -536,7 +537,9 @@ FIELDS = [
     work("a driver that is no UUID", Refused("non_uuid_id", "driverId"), driverId="42"),
     work("an incident of 200,000 characters", Refused("non_uuid_id", "incidentId"), incidentId="i" * 200_000),
     work("a payer that is none", Refused("invalid_field", "payerType"), payerType="insurance"),
-    work("completed in ten minutes", Refused("completed_in_future", "completedAt"), completedAt=now(minutes=10)),
+    work(
+        "completed in ten minutes", Refused("completed_in_future", "completedAt"), completedAt=lambda: now(minutes=10)
+    ),
     work(
         "completed in the year 9999", Refused("completed_in_future", "completedAt"), completedAt="9999-12-31T23:59:59Z"
     ),
@@ -588,7 +591,7 @@ FIELDS = [
         Accepted(),
         lambda case, _: f"eb:{case.event}",
     ),
-    work("completed in four minutes", Accepted(), completedAt=now(minutes=4)),
+    work("completed in four minutes", Accepted(), completedAt=lambda: now(minutes=4)),
     work("completed in another zone", Accepted(), completedAt="2026-03-01T12:00:00+05:30"),
     written("white space all around", Accepted(), '{"version"', '\n\t {"version"'),
 ]

@@ -2,11 +2,16 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from hashlib import sha256
+from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from psycopg import sql
 from rich.console import Console
 
 from contracts.envelope import Queue
@@ -14,6 +19,7 @@ from contracts.outcome import Outcome
 from store import failures
 from store.db import Pool
 from store.failures import Failure
+from store.roles import GroupRole, ensure_login
 from tests.kit import messages as m
 from tests.kit.funnel import fresh, once, rows
 from tests.kit.sqs import URL, MemorySqs
@@ -30,12 +36,22 @@ def sqs() -> MemorySqs:
     return MemorySqs()
 
 
+@pytest.fixture
+def operator_url(database_url: str) -> Iterator[str]:
+    """The database as an operator may use it: logged in as a member of payments_monitor and of nothing else."""
+    name = f"operator_{uuid4().hex}"
+    ensure_login(database_url, name, "secret", GroupRole.MONITOR)
+    yield psycopg.conninfo.make_conninfo(database_url, user=name, password="secret")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, sqs: MemorySqs) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch, operator_url: str, sqs: MemorySqs) -> None:
     """The settings of an operator, and the queues in memory."""
     for name in ("APPROVAL_QUEUE_URL", "EVENT_BUS_NAME", "AURORA_ENDPOINT", "AURORA_SECRET_ARN", "DATABASE_NAME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PAYMENTS_DATABASE_URL", request.getfixturevalue("database_url"))
+    monkeypatch.setenv("PAYMENTS_DATABASE_URL", operator_url)
     monkeypatch.setenv("PAYMENTS_EVENT_QUEUE_URL", URL + EVENTS)
     monkeypatch.setattr(roles, "sqs_client", lambda *_, **__: sqs)
 
@@ -258,6 +274,16 @@ def test_a_dead_letter_that_is_not_there_is_explained(monkeypatch, capsys, pool:
 def test_a_dry_run_finds_out_too_that_it_is_not_there(monkeypatch, capsys, pool: Pool):
     assert run(monkeypatch, *replaying(failed(pool, outcome=Outcome.FAULT), "--dry-run")) == 1
     assert "still being retried" in capsys.readouterr().err
+
+
+def test_a_stop_while_searching_sends_nothing_and_has_an_exit_code_of_its_own(monkeypatch, capsys, pool: Pool, sqs):
+    stop = Event()
+    stop.set()
+    monkeypatch.setattr(roles, "stop_signal", lambda: nullcontext(stop))
+    dead(sqs, 2)
+    assert run(monkeypatch, *replaying(failed(pool))) == 130
+    assert "Nothing was sent" in capsys.readouterr().err
+    assert sqs.held(EVENTS) == []
 
 
 def test_a_queue_without_its_setting_is_named(monkeypatch, capsys, pool: Pool):

@@ -350,7 +350,7 @@ def test_a_search_that_would_lose_what_it_holds_is_given_up(pool, sqs, replayer,
 def test_it_asks_of_the_queues_what_the_template_lets_operators_do(pool, sqs, told):
     copied(sqs, "another")
     copied(sqs, "original-1")
-    replayer = Replayer(sqs, inbound_queue(sqs, Queue.EVENTS, URL + EVENTS), say=told.append)  # type: ignore[arg-type]
+    replayer = Replayer(sqs, inbound_queue(sqs, Queue.EVENTS, URL + EVENTS), say=told.append)
     replayer.replay(pool, failed(pool, "original-1"), an_order())
     asked = {(arguments.get("QueueUrl", URL + DLQ).removeprefix(URL), name) for name, arguments in sqs.calls}
     assert asked == {
