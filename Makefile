@@ -8,7 +8,7 @@ READY  := .venv/.ready
 POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-postgres-15 check format golden lock clean
+.PHONY: help setup run test test-postgres-15 storm check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -42,6 +42,9 @@ test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Po
 	        'name the folder of its programs: make test-postgres-15 POSTGRES_15_BIN=DIR' >&2; exit 1 ;; \
 	esac
 	@PAYMENTS_POSTGRES_BIN='$(POSTGRES_15_BIN)' $(BIN)/python -m pytest tests/store tests/handlers tests/journey $(ARGS)
+
+storm: $(READY) ## Blow crashes, stops, an outage of Postgres and a backlog over a real fleet (6 minutes); STORM=short makes it 2
+	@STORM='$(or $(STORM),full)' $(BIN)/python -m pytest -m storm -s tests/storm $(ARGS)
 
 check: $(READY) ## Format, lint, types, import contracts and templates; stops at the first that fails
 	@$(call step,ruff format)
