@@ -22,7 +22,7 @@ from store.failures import REPLAY_REASON_CHARS_MAX, FailureView
 from workers import main as roles
 from workers import settings
 from workers.delivery import MissingRedrivePolicyError, inbound_queue
-from workers.replay import Order, Replayed, Replayer, ReplayError, StoppedError, replay_told, told
+from workers.replay import Order, Replayed, Replayer, ReplayError, StoppedError, replay_told, replayed, told
 from workers.settings import Settings
 
 LIMIT_MAX = 1_000
@@ -181,6 +181,8 @@ def _next(failure: FailureView) -> str:
     """Say what to do about a failure."""
     if failure.handled_at:
         return f"Nothing to do: it was handled at {told(failure.handled_at)}: {failure.handled_as}."
+    if replayed(failure):
+        return "Nothing to do here: if it has failed again, it is listed under an id of its own."
     return _NEXT_BY_REASON.get(failure.reason, _NEXT[failure.outcome])
 
 

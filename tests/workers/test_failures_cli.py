@@ -195,6 +195,7 @@ def test_a_replayed_failure_is_shown_on_demand_with_when_by_whom_and_why(monkeyp
     shown = capsys.readouterr().out
     assert f"by {m.ADMIN} (the source is configured now)" in shown
     assert "It was replayed at 20" in shown
+    assert "Nothing to do here" in shown
     run(monkeypatch, "failures", "--all", "--json")
     replay = json.loads(capsys.readouterr().out)["failures"][0]["replay"]
     assert (replay["actorId"], replay["reason"]) == (str(m.ADMIN), "the source is configured now")
