@@ -70,7 +70,7 @@ def worker() -> None:
 
 @app.command()
 def relay() -> None:
-    """Run a relay: send what the outbox holds."""
+    """Run a relay: send what the outbox holds, and prune what need not be kept."""
     raise typer.Exit(roles.run_relay(settings.load()))
 
 
