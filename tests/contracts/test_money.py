@@ -52,6 +52,7 @@ CODES = [
     ("", Refusal.UNSUPPORTED_CURRENCY),
     ("US", Refusal.UNSUPPORTED_CURRENCY),
     ("USD ", Refusal.UNSUPPORTED_CURRENCY),
+    ("u\u017fd", Refusal.UNSUPPORTED_CURRENCY),  # a long s, whose capital is S
     ("XXX", Refusal.UNSUPPORTED_CURRENCY),
     ("XAU", Refusal.UNSUPPORTED_CURRENCY),
     ("BTC", Refusal.UNSUPPORTED_CURRENCY),
