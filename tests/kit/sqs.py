@@ -199,8 +199,10 @@ class MemorySqs:
         return False
 
 
-def until(found: Callable[[], object], *, within_s: float = 5.0, what: str = "the condition") -> None:
-    """Wait for a condition.
+def until(
+    found: Callable[[], object], *, within_s: float = 5.0, what: str = "the condition", every_s: float = 0.005
+) -> None:
+    """Wait for a condition, looking every so many seconds.
 
     Raises:
         AssertionError: it did not come true in time.
@@ -208,4 +210,4 @@ def until(found: Callable[[], object], *, within_s: float = 5.0, what: str = "th
     deadline = time.monotonic() + within_s
     while not found():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.005)
+        time.sleep(every_s)

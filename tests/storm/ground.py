@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,6 +19,7 @@ import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
+from tests.kit import sqs
 from workers import sending, settings
 from workers.local import aws, postgres
 from workers.local.fleet import environment
@@ -28,8 +30,11 @@ from workers.main import run_migrate
 
 #: A whole storm, or the short one of CI.
 SHORT = os.environ.get("STORM", "full") == "short"
+PROJECT = Path(__file__).parents[2]
 VENDOR = UUID("22222222-2222-4222-8222-222222222222")
 DISPATCHER = sending.Sender(UUID("66666666-6666-4666-8666-666666666666"))
+#: Waits as a storm does: for minutes, and without a query every few milliseconds.
+until = partial(sqs.until, within_s=60.0, every_s=0.1)
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 
 
@@ -96,7 +101,7 @@ class Ground:
                 **self.overrides,
                 **overrides,
                 "PAYMENTS_HEALTH_PORT": str(port),
-                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "PYTHONPATH": str(PROJECT),
             },
             log_path=self.home / f"{name}.log",
             name=name,
@@ -112,13 +117,13 @@ class Ground:
 
     def finish_jobs(self, count: int) -> None:
         """Put events of finished work straight on the event queue, ten to a request, as the bus would."""
-        sqs: Any = aws.session(self.running.aws_endpoint_url).client("sqs")
+        client: Any = aws.session(self.running.aws_endpoint_url).client("sqs")
         for first in range(0, count, 10):
             entries: Any = [
                 {"Id": str(number), "MessageBody": json.dumps(self._event())}
                 for number in range(min(10, count - first))
             ]
-            answer = sqs.send_message_batch(QueueUrl=self.running.queues["events"], Entries=entries)
+            answer = client.send_message_batch(QueueUrl=self.running.queues["events"], Entries=entries)
             assert not answer.get("Failed"), answer
 
     def _event(self) -> dict[str, Any]:
@@ -133,19 +138,13 @@ class Ground:
             "detail": detail,
         }
 
-    def approve_all(self) -> int:
-        """Approve every payment that waits and was not approved by us yet; return how many."""
-        sqs: Any = aws.session(self.running.aws_endpoint_url).client("sqs")
-        waiting = self.query("SELECT payment_id::text AS id FROM payments WHERE status = 'pending_approval'")
-        fresh = [row["id"] for row in waiting if row["id"] not in self._approved]
-        for payment_id in fresh:
+    def approve_all(self) -> None:
+        """Approve every payment that waits."""
+        client: Any = aws.session(self.running.aws_endpoint_url).client("sqs")
+        for row in self.query("SELECT payment_id::text AS id FROM payments WHERE status = 'pending_approval'"):
             fields = {"amountCents": 15_000, "currency": "USD"}
-            message = sending.command("ApprovePayment", payment_id, DISPATCHER, fields)
-            sending.post(sqs, self.running.queues["commands"], message)
-        self._approved.update(fresh)
-        return len(fresh)
-
-    _approved: set[str] = field(default_factory=set)
+            message = sending.command("ApprovePayment", row["id"], DISPATCHER, fields)
+            sending.post(client, self.running.queues["commands"], message)
 
     # -- what is found
 
@@ -158,15 +157,15 @@ class Ground:
         """How many rows a table has; a condition may follow its name."""
         return int(self.query(f"SELECT count(*) AS n FROM {table}")[0]["n"])
 
-    def wait_for_payments(self, count: float, *, within_s: float = 120) -> None:
-        """Wait until there are so many payments."""
-        until(lambda: self.count("payments") >= count, what=f"{count:.0f} payments", within_s=within_s)
+    def wait_for(self, table: str, count: float, *, within_s: float = 120) -> None:
+        """Wait until a table has so many rows; a condition may follow its name."""
+        until(lambda: self.count(table) >= count, what=f"{count:.0f} {table}", within_s=within_s)
 
     def left_in(self, name: str) -> int:
         """How many messages a queue holds: visible, in flight and delayed."""
-        sqs: Any = aws.session(self.running.aws_endpoint_url).client("sqs")
+        client: Any = aws.session(self.running.aws_endpoint_url).client("sqs")
         names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
-        answer = sqs.get_queue_attributes(QueueUrl=self.running.queues[name], AttributeNames=names)
+        answer = client.get_queue_attributes(QueueUrl=self.running.queues[name], AttributeNames=names)
         return sum(int(answer["Attributes"][name]) for name in names)
 
     def receives(self) -> Counter[str]:
@@ -181,15 +180,34 @@ class Ground:
 
     def assert_all_created(self, jobs: int) -> None:
         """Nothing lost and nothing doubled: one payment, its lines, its first audit row and its events per job."""
-        self.wait_for_payments(jobs, within_s=180)
+        self.wait_for("payments", jobs, within_s=180)
         until(lambda: self.left_in("events") == 0, what="an empty queue", within_s=180)
         until(lambda: self.count("outbox WHERE published_at IS NULL") == 0, what="every event to be sent", within_s=180)
         counts = {name: self.count(name) for name in ("payments", "payment_audit_log", "message_inbox")}
         assert counts == {"payments": jobs, "payment_audit_log": jobs, "message_inbox": jobs}
         assert self.count("payment_line_items") == 2 * jobs
         assert self.count("outbox") == 2 * jobs, "PaymentCreated and the request for approval, once each"
-        assert self.left_in("events_dlq") == 0
-        assert self.count("message_failures") == 0
+        self.assert_sound()
+
+    def assert_all_paid(self, jobs: int) -> None:
+        """One payout per payment, every step audited and announced once."""
+        self.wait_for("payments WHERE status = 'completed'", jobs, within_s=300)
+        until(lambda: self.left_in("commands") + self.left_in("payouts") == 0, what="empty queues")
+        until(lambda: self.count("outbox WHERE published_at IS NULL") == 0, what="every event to be sent")
+        assert self.count("payout_attempts") == self.count("payout_attempts WHERE state = 'succeeded'") == jobs
+        assert self.count("sandbox.transfers") == jobs, "the money moved once"
+        assert self.count("payment_audit_log") == 4 * jobs
+        assert self.count("outbox WHERE destination = 'bus'") == 4 * jobs
+        self.assert_sound()
+
+    def assert_sound(self) -> None:
+        """Nothing was given up, and every audit chain is whole."""
+        assert [name for name in self.running.queues if name.endswith("_dlq") and self.left_in(name)] == []
+        assert self.query("SELECT queue, kind, outcome, reason, detail FROM message_failures") == []
+        verify = [sys.executable, "-m", "workers.cli", "audit", "verify"]
+        environment = {"PATH": os.defpath, **self.running.environment()}
+        found = subprocess.run(verify, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
 
 
 @contextmanager
@@ -210,15 +228,3 @@ def without_postgres(found: Ground) -> Iterator[None]:
     say("Postgres comes back")
     data = found.home / "data"
     postgres.serve(found.stack, data / "postgres", data / "logs" / "postgres.log", say=lambda _line: None)
-
-
-def until(condition: Callable[[], object], *, what: str, within_s: float = 60.0) -> None:
-    """Wait for a condition.
-
-    Raises:
-        AssertionError: it did not come true in time.
-    """
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.1)

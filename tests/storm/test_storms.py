@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.storm, pytest.mark.timeout(900)]
 
 #: A killed worker's messages come back when their lease ends: shorter than in production, so that it can be waited for.
 LEASE = {"PAYMENTS_VISIBILITY_S": "8", "PAYMENTS_LEASE_RENEW_S": "3"}
+PAID = "payments WHERE status = 'completed'"
 JOBS = 200 if SHORT else 500
 
 
@@ -31,11 +32,18 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(field: Ground):
     worker = field.start("worker")
     field.finish_jobs(JOBS)
     for share in (0.2, 0.5, 0.8):
-        field.wait_for_payments(JOBS * share)
+        field.wait_for("payments", JOBS * share)
         worker.kill()
         say(f"killed a worker after {field.count('payments')} payments")
         worker = field.start("worker")
     field.assert_all_created(JOBS)
+    field.approve_all()
+    for share in (0.2, 0.5, 0.8):
+        field.wait_for(PAID, JOBS * share)
+        worker.kill()
+        say(f"killed a worker after {field.count(PAID)} payouts")
+        worker = field.start("worker")
+    field.assert_all_paid(JOBS)
 
 
 def test_sigterm_in_the_middle_loses_doubles_and_releases_nothing_twice(field: Ground):
@@ -44,7 +52,7 @@ def test_sigterm_in_the_middle_loses_doubles_and_releases_nothing_twice(field: G
     field.finish_jobs(JOBS)
     stops = (0.2, 0.5, 0.8)
     for share in stops:
-        field.wait_for_payments(JOBS * share)
+        field.wait_for("payments", JOBS * share)
         began = time.monotonic()
         assert worker.child.stop(20) == 0
         took_s = time.monotonic() - began
@@ -67,7 +75,7 @@ def test_an_outage_of_postgres_costs_each_message_at_most_two_receives(field: Gr
     field.start("relay")
     worker = field.start("worker")
     field.finish_jobs(JOBS)
-    field.wait_for_payments(JOBS * 0.3)
+    field.wait_for("payments", JOBS * 0.3)
     outage_s = 15 if SHORT else 60
     with without_postgres(field):
         say(f"Postgres is away for {outage_s} s")
@@ -93,7 +101,7 @@ def test_a_backlog_costs_half_a_request_per_message_at_most(field: Ground):
     field.finish_jobs(jobs)
     began = time.monotonic()
     relay, worker = field.start("relay"), field.start("worker")
-    field.wait_for_payments(jobs, within_s=400)
+    field.wait_for("payments", jobs, within_s=400)
     took_s = time.monotonic() - began
     field.assert_all_created(jobs)
     requests: Counter[str] = Counter()

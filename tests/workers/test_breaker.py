@@ -18,6 +18,7 @@ from store import db
 from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
+from tests.kit.providers import NoProvider
 from tests.kit.sqs import URL, MemorySqs, until
 from workers.breaker import Breaker, State
 from workers.broker import BrokerOptions, SqsBroker
@@ -202,7 +203,9 @@ def test_an_outage_of_the_real_database_costs_each_message_at_most_two_receives(
     broker = SqsBroker(sqs, queues, options, metrics, breaker)  # type: ignore[arg-type]
     breaker.went_away = broker.release_waiting
     rules = Rules(provider="none")
-    handler = MessageHandler(crowd, NO_PROVIDER, rules, m.SOURCES, metrics, database=breaker, outage_s=options.outage_s)
+    handler = MessageHandler(
+        crowd, NoProvider(), rules, m.SOURCES, metrics, database=breaker, outage_s=options.outage_s
+    )
     declare_actors(broker, handler)
     worker = Worker(broker, worker_threads=4, worker_timeout=50)
     counts = ReceiveCounts(sqs)
@@ -258,18 +261,6 @@ def database_away(server: postgres.Server, database_url: str) -> Iterator[None]:
             connection.execute(sql.SQL("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true").format(name))
 
 
-class _NoProvider:
-    name = "none"
-
-    def look_up(self, order: Any) -> Any:
-        raise AssertionError(order)
-
-    submit = look_up
-
-
-NO_PROVIDER: Any = _NoProvider()
-
-
 def test_a_message_is_not_even_tried_while_the_database_is_away(crowd: Pool):
     source = inbound_queue(MemorySqs(), Queue.EVENTS, URL + EVENTS)  # type: ignore[arg-type]
     sent_ms = str(int(datetime.now(UTC).timestamp() * 1000))
@@ -282,7 +273,7 @@ def test_a_message_is_not_even_tried_while_the_database_is_away(crowd: Pool):
     with breaking(Patient(well=False)) as breaker:
         until(lambda: breaker.state is State.AWAY)
         handler = MessageHandler(
-            crowd, NO_PROVIDER, Rules(provider="none"), m.SOURCES, Metrics(), database=breaker, outage_s=(40, 50)
+            crowd, NoProvider(), Rules(provider="none"), m.SOURCES, Metrics(), database=breaker, outage_s=(40, 50)
         )
         delivery = Delivery(source, raw)
         handler.handle(delivery)

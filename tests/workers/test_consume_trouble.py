@@ -8,12 +8,12 @@ import structlog
 
 from contracts.envelope import Queue
 from contracts.outcome import Outcome
-from contracts.provider import Answer, LookUp, PayoutOrder
 from handlers.decision import Rules
 from store import failures
 from store.db import Pool, StoreFault, Transient, TransientReason
 from tests.kit import messages as m
 from tests.kit.funnel import rows
+from tests.kit.providers import NoProvider
 from workers import clock
 from workers.consume import LAST_RECEIVES, MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement
@@ -21,18 +21,6 @@ from workers.telemetry import Metrics
 
 CANARY = "canary-8675309"
 EARLY = m.body(m.command("ApprovePayment", paymentId=str(m.INCIDENT), notes=CANARY))
-
-
-class NoProvider:
-    """A provider that must not be asked."""
-
-    name = "none"
-
-    def look_up(self, order: PayoutOrder) -> LookUp:
-        raise AssertionError(order)
-
-    def submit(self, order: PayoutOrder) -> Answer:
-        raise AssertionError(order)
 
 
 def deliver(body: str, queue: Queue = Queue.EVENTS, *, receives: int = 1) -> Delivery:

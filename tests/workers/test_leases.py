@@ -12,12 +12,12 @@ from dramatiq.middleware import CurrentMessage
 from dramatiq.worker import Worker
 
 from contracts.envelope import Queue
-from contracts.provider import Answer, LookUp, PayoutOrder
 from handlers.decision import Rules
 from store import db
 from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
+from tests.kit.providers import NoProvider
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
 from workers import clock
 from workers.broker import BrokerOptions, SqsBroker
@@ -30,18 +30,6 @@ from workers.telemetry import Metrics
 EVENTS = str(Queue.EVENTS)
 DLQ = f"{EVENTS}-dlq"
 OPTIONS = BrokerOptions(room=16, poll_wait_s=0, visibility_s=30, renew_every_s=30)
-
-
-class NoProvider:
-    """A provider that must not be asked."""
-
-    name = "none"
-
-    def look_up(self, order: PayoutOrder) -> LookUp:
-        raise AssertionError(order)
-
-    def submit(self, order: PayoutOrder) -> Answer:
-        raise AssertionError(order)
 
 
 def make_broker(sqs: MemorySqs, metrics: Metrics | None = None, **options: Any) -> SqsBroker:
