@@ -87,8 +87,8 @@ class PoolOptions:
     application: str = "payments"
 
 
-def _connection_class(login_refused: Callable[[], None]) -> type[Connection]:
-    """Return a connection class that tells when the server refuses a login."""
+def connection_class(login_refused: Callable[[], None]) -> type[Connection]:
+    """Return a connection class that calls `login_refused` when the server refuses the credentials."""
 
     class Watched(psycopg.Connection[Row]):
         @classmethod
@@ -130,7 +130,7 @@ def open_pool(
     )
     return ConnectionPool(
         conninfo,
-        connection_class=_connection_class(login_refused),
+        connection_class=connection_class(login_refused),
         kwargs={
             "autocommit": True,
             "row_factory": dict_row,
@@ -217,50 +217,28 @@ def transaction(pool: Pool) -> Generator[Tx]:
 
 
 @contextmanager
-def reading(pool: Pool, timeout_s: float | None = None) -> Generator[Connection]:
+def reading(pool: Pool) -> Generator[Connection]:
     """Lend a connection for plain reads, each statement on its own.
-
-    Args:
-        pool: the database.
-        timeout_s: how long to wait for a free connection, instead of the pool's own limit.
 
     Raises:
         Transient: the same work may succeed later.
         StoreFault: the database refused a statement of ours.
     """
     try:
-        with pool.connection(timeout_s) as connection:
+        with pool.connection() as connection:
             yield connection
     except psycopg.Error as error:
         raise translated(error) from None
 
 
-def ping(pool: Pool, timeout_s: float | None = None) -> None:
+def ping(pool: Pool) -> None:
     """Ask the database for a sign of life.
-
-    Args:
-        pool: the database.
-        timeout_s: how long to wait for a connection, instead of the pool's own limit.
 
     Raises:
         Transient: it gave none.
     """
-    with reading(pool, timeout_s) as connection:
+    with reading(pool) as connection:
         connection.execute("SELECT 1")
-
-
-def probe(pool: Pool, timeout_s: float) -> None:
-    """Find out whether the database is there, and throw away what connections an outage has left broken.
-
-    Args:
-        pool: the database.
-        timeout_s: how long to wait for a connection.
-
-    Raises:
-        Transient: it is not.
-    """
-    pool.check()
-    ping(pool, timeout_s)
 
 
 _CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)

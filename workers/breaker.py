@@ -14,6 +14,8 @@ from workers.telemetry import Metrics, logger
 
 #: By which share the pause between two probes is made longer or shorter, so that a fleet does not ask in step.
 PROBE_JITTER = 0.5
+#: How often whoever waits for the dependency looks whether the process stops, in seconds.
+STOP_LOOK_S = 0.2
 #: How long a message waits for the verdict on its dependency, in seconds: a probe has a shorter timeout.
 VERDICT_S = 20.0
 _log = logger(__name__)
@@ -53,8 +55,10 @@ class Breaker:
         self._dependency = dependency
         self._probe = probe
         self._every_s = every_s
-        #: Called once per outage, in the breaker's thread.
+        #: Called once per outage, in the breaker's thread; must not wait for anything.
         self.went_away: Callable[[], None] = lambda: None
+        #: Called when the dependency has answered after a failure, before work begins; must not wait for anything.
+        self.came_back: Callable[[], None] = lambda: None
         self._gauge = metrics.breaker_open.labels(dependency)
         self._state = State.SUSPECT
         self._changed = threading.Condition()
@@ -96,11 +100,12 @@ class Breaker:
             return self._state is State.THERE
 
     def wait_open(self, stop: threading.Event) -> bool:
-        """Wait until work may begin or `stop` is set; return whether it may."""
+        """Wait until work may begin or the process stops; return False when it stops."""
         while not self.is_open and not stop.is_set() and not self._stopping.is_set():
             with self._changed:
-                self._changed.wait_for(lambda: self.is_open, self._every_s)  # `stop` wakes nobody here
-        return self.is_open and not stop.is_set()
+                self._changed.wait_for(lambda: self.is_open, STOP_LOOK_S)  # `stop` wakes nobody here
+        # Not "and is open": it may have closed again since, which is no reason to end. Who asks looks once more.
+        return not stop.is_set() and not self._stopping.is_set()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -116,6 +121,7 @@ class Breaker:
                 self._set_away()
             if self._stopping.wait(jittered(self._every_s, PROBE_JITTER)):
                 return
+        self._call(self.came_back)
         if self._state is State.AWAY:
             _log.warning("dependency is back", dependency=self._dependency, after_s=round(clock.monotonic() - since, 1))
         self._gauge.set(0)
@@ -133,10 +139,13 @@ class Breaker:
         self._gauge.set(1)
         self._set(State.AWAY)
         _log.error("dependency is away: nothing is received until it answers", dependency=self._dependency)
+        self._call(self.went_away)
+
+    def _call(self, told: Callable[[], None]) -> None:
         try:
-            self.went_away()
-        except Exception as error:  # noqa: BLE001 - what is not handed back comes back when its lease ends
-            _log.warning("could not hand back", dependency=self._dependency, error=type(error).__name__)
+            told()
+        except Exception as error:  # noqa: BLE001 - a breaker that dies stops its worker for ever
+            _log.error("breaker callback failed", dependency=self._dependency, error=type(error).__name__)
 
     def _set(self, state: State) -> None:
         with self._changed:

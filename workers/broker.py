@@ -23,6 +23,7 @@ from workers import clock
 from workers.clock import between, jittered
 from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.holding import Holding
+from workers.lanes import Lane
 from workers.leases import LeaseKeeper
 from workers.polling import Gate, Pollers, PollOptions
 from workers.quotas import ATTRIBUTES_MAX, VISIBILITY_MAX_S
@@ -43,6 +44,8 @@ class BrokerOptions:
 
     Attributes:
         room: how many messages of one queue are held at most, waiting and being handled.
+        payouts_at_once: how many messages of the payouts queue are handled at once: a slow provider must leave
+            threads to the other queues.
         pollers: how many pollers a queue has under load.
         poll_wait_s: the long poll.
         visibility_s: the lease.
@@ -55,6 +58,7 @@ class BrokerOptions:
     """
 
     room: int = 32
+    payouts_at_once: int = 6
     pollers: int = 2
     poll_wait_s: int = 20
     visibility_s: int = 60
@@ -88,7 +92,10 @@ class _Hooks(Middleware):
 class AlwaysOpen:
     """The gate of a broker without a circuit breaker."""
 
-    is_open = True
+    @property
+    def is_open(self) -> bool:
+        """Return True."""
+        return True
 
     def is_there(self) -> bool:
         """Return at once."""
@@ -109,24 +116,43 @@ class SqsBroker(Broker):
         options: BrokerOptions,
         metrics: Metrics,
         gate: Gate | None = None,
+        settling_client: "SQSClient | None" = None,
     ) -> None:
+        """Put the parts together.
+
+        Args:
+            client: the SQS client that receives; its calls take as long as a long poll.
+            queues: the queues.
+            options: limits.
+            metrics: the process's metrics.
+            gate: says whether to receive; by default always.
+            settling_client: the SQS client that deletes and renews, with timeouts well below a lease; by default
+                the same.
+        """
         super().__init__(middleware=[CurrentMessage(), _Hooks()])
         sources = list(queues)
-        self._client = client
+        quick = settling_client or client
+        self._client = quick
         self._sources = {source.queue: source for source in sources}
         self.options = options
         self._gate: Gate = gate or AlwaysOpen()
         self._consumers: dict[Queue, ConsumerThread] = {}
         self.holding = Holding(self._sources, options.room)
-        self._settler = Settler(client, options.settle_age_s, metrics)
+        self._settler = Settler(quick, options.settle_age_s, metrics)
         self._leases = LeaseKeeper(
-            client,
+            quick,
             self.holding,
             metrics,
             visibility_s=options.visibility_s,
             every_s=options.renew_every_s,
             hold_max_s=options.hold_max_s,
+            give_back=self.release,
         )
+        everything = options.room * len(sources)
+        self._lanes = {
+            queue: Lane(options.payouts_at_once if queue is Queue.PAYOUTS else everything, self._to_worker)
+            for queue in self._sources
+        }
         self._pollers = Pollers(
             client,
             sources,
@@ -180,16 +206,19 @@ class SqsBroker(Broker):
         self._pollers.stop()
 
     def shut_down(self, timeout_s: float) -> bool:
-        """End every thread, hand back what waits, settle what is done; return whether everything ended in time.
+        """End every thread, hand back what waits, settle what is done; return whether all of it was done in time.
 
         A message that is still being handled is left to its lease: handed back, it would run twice at once.
         """
+        deadline = clock.monotonic() + timeout_s
         self.stop_polling()
-        ended = self._pollers.join(clock.monotonic() + timeout_s)
+        self._leases.stop(min(END_S, timeout_s))
         self.release(self.holding.deliveries())
-        self._leases.stop(END_S)
-        self._settler.stop(END_S)
-        return ended and len(self.holding) == 0
+        ended = self._pollers.join(deadline)
+        self.release(self.holding.deliveries())
+        # What waits now is sent even when the pollers have used up the time, but no request follows a failed one.
+        unsent = self._settler.stop(max(deadline, clock.monotonic() + 1))
+        return ended and unsent == 0 and len(self.holding) == 0
 
     def dead_threads(self) -> list[str]:
         """Return the names of threads of the broker that should be alive and are not."""
@@ -202,7 +231,8 @@ class SqsBroker(Broker):
         """Return what hangs: pollers whose request is open for so long, and messages handled past their time."""
         now = clock.monotonic()
         late_s = self.options.hold_max_s + patience_s
-        late = [delivery for delivery in self.holding.deliveries() if now - delivery.received_at > late_s]
+        begun = ((delivery, delivery.begun_at) for delivery in self.holding.deliveries())
+        late = [delivery for delivery, begun_at in begun if begun_at is not None and now - begun_at > late_s]
         return self._pollers.stuck(patience_s) + [f"message of {delivery.source.queue}" for delivery in late]
 
     @property
@@ -218,17 +248,23 @@ class SqsBroker(Broker):
         elif not self._gate.is_there():  # a long poll that was open when the dependency went away
             self.release(deliveries, self.options.outage_s)
         else:
-            for delivery in deliveries:
-                self._consumers[delivery.source.queue].handle_message(delivery)
+            self._lanes[deliveries[0].source.queue].enter(deliveries)
+
+    def _to_worker(self, delivery: Delivery) -> None:
+        self._consumers[delivery.source.queue].handle_message(delivery)
+
+    def handled(self, delivery: Delivery) -> None:
+        """Let the next message of its queue have the place of one that a thread has dealt with."""
+        self._lanes[delivery.source.queue].left()
 
     # -- settling
 
     def settle(self, delivery: Delivery) -> None:
         """Carry out what the delivery's handler said; whatever fails here leaves the message to its lease."""
-        if not self.holding.let_go(delivery) or delivery.lease_lost:
-            return  # handed back already, or somebody else has it: the inbox makes their pass a duplicate
         try:
-            self._carry_out(delivery)
+            # Handed back already, or somebody else has it: the inbox makes their pass a duplicate.
+            if self.holding.let_go(delivery) and not delivery.lease_lost:
+                self._carry_out(delivery)
         except Exception as error:  # noqa: BLE001 - it would end one of Dramatiq's threads
             _log.warning(
                 "settling failed",
@@ -245,8 +281,11 @@ class SqsBroker(Broker):
             case Settlement.DEAD_LETTER:
                 self._copy_to_dead_letters(delivery)
                 self._settler.delete(delivery)
+            case Settlement.RETRY if delivery.lease_stands:
+                self._leases.wait_for(delivery)
+                self._settler.hide(delivery, self._visibility_s(delivery, self._back_off_s(delivery)))
             case Settlement.RETRY:
-                self._hide(delivery, self._back_off_s(delivery))
+                pass  # an ended lease cannot be changed without changing somebody else's
 
     def _copy_to_dead_letters(self, delivery: Delivery) -> None:
         """Send the body as it came, with the reason; deleted only after this has been taken."""
@@ -269,22 +308,22 @@ class SqsBroker(Broker):
         pause_s = schedule[min(delivery.arrival.receive_count, len(schedule)) - 1]
         return min(jittered(pause_s, self.options.backoff_jitter), delivery.delay_max_s)
 
-    def _hide(self, delivery: Delivery, seconds: float) -> None:
-        self._leases.wait_for(delivery)
+    def _visibility_s(self, delivery: Delivery, seconds: float) -> int:
         left_s = VISIBILITY_MAX_S - (clock.monotonic() - delivery.received_at)
-        self._settler.hide(delivery, int(min(round(seconds), left_s)))
+        return int(min(round(seconds), left_s))
 
     def release(self, deliveries: Iterable[Delivery], bounds_s: tuple[float, float] = (0, 0)) -> None:
         """Hand messages back, for another worker or for later; what fails comes back when its lease ends.
+
+        It waits for no request: the settler's thread sends, and a renewal under way that undoes it costs a lease.
 
         Args:
             deliveries: what is held and not being handled.
             bounds_s: between how many seconds each of them comes back; by default at once.
         """
         for delivery in deliveries:
-            if self.holding.let_go(delivery, unless_begun=True) and not delivery.lease_lost:
-                self._hide(delivery, between(*bounds_s))
-        self._settler.flush()
+            if self.holding.let_go(delivery, unless_begun=True) and delivery.lease_stands:
+                self._settler.give_back(delivery, self._visibility_s(delivery, between(*bounds_s)))
 
     def release_waiting(self) -> None:
         """Hand back what nobody has begun, for after an outage."""
@@ -319,3 +358,4 @@ class _Consumer(Consumer):
     def _settle(self, message: MessageProxy) -> None:
         if isinstance(message, Delivery):
             self._broker.settle(message)
+            self._broker.handled(message)

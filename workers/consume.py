@@ -113,7 +113,7 @@ class MessageHandler:
     def __call__(self) -> None:
         """Handle the delivery that Dramatiq's current thread holds: the body of every actor."""
         delivery: object = CurrentMessage.get_current_message()
-        if isinstance(delivery, Delivery) and delivery.begun and delivery.lease_stands:
+        if isinstance(delivery, Delivery) and delivery.begun_at is not None and delivery.lease_stands:
             self.handle(delivery)
 
     def handle(self, delivery: Delivery) -> Outcome:

@@ -56,12 +56,13 @@ class RotatingCredentials:
         """Fetch the secret; while it cannot be had, the credentials that are there serve on."""
         try:
             secret = json.loads(self._client.get_secret_value(SecretId=self._secret_arn)["SecretString"])
-        except (BotoCoreError, ClientError) as error:
+            login = {"user": str(secret["username"]), "password": str(secret["password"])}
+        except (BotoCoreError, ClientError, ValueError, KeyError, TypeError) as error:  # or not the secret that it was
             if not self._login:
                 raise ConnectionError(f"no database credentials: {type(error).__name__}") from None
             _log.warning("credentials not refreshed", error=type(error).__name__)
             return
-        self._login = {"user": str(secret["username"]), "password": str(secret["password"])}
+        self._login = login
         self._fetched_at = clock.monotonic()
 
 

@@ -77,7 +77,7 @@ class Delivery(MessageProxy):
         self.received_at = clock.monotonic()
         self.lease_until = self.received_at + lease_s
         self.lease_lost = False
-        self.begun = False
+        self.begun_at: float | None = None
         self.settlement = Settlement.RETRY
         self.reason = ""
         self.delay_s: float | None = None

@@ -45,10 +45,17 @@ class Ringer:
         while not self._stop.is_set():
             self._rung_for.wait()
             self._rung_for.clear()
-            if not self._bell.ring():
+            if not self._rung():
                 _log.warning("relay not notified; it polls")
                 self._stop.wait(1.0)
             self._stop.wait(self._every_s)
+
+    def _rung(self) -> bool:
+        try:
+            return self._bell.ring()
+        except Exception as error:  # noqa: BLE001 - the relay polls; a worker does not end for want of a bell
+            _log.warning("ring failed", error=type(error).__name__)
+            return False
 
 
 def nap(ear: Ear, stop: threading.Event, seconds: float) -> None:

@@ -6,7 +6,7 @@ process could do its work now.
 
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import uvicorn
@@ -24,6 +24,8 @@ from workers import clock
 
 #: How long an answer of the database is believed, so that probes cannot load it.
 READY_TTL_S = 5.0
+#: How long a probe waits for another one's answer: it must not keep a thread from `/health`.
+READY_TURN_S = 1.0
 #: How long a server may take to stop.
 SERVER_TURN_S = 5.0
 
@@ -52,13 +54,23 @@ def application(registry: CollectorRegistry, alive: Check, ready: Check, more: S
         more: further read-only routes.
     """
     routes = [
-        Route("/health", _checked(alive), methods=["GET"]),
+        Route("/health", _at_once(alive), methods=["GET"]),
         Route("/ready", _checked(ready), methods=["GET"]),
         Route("/metrics", _metrics(registry), methods=["GET"]),
         *more,
     ]
     handlers = {HTTPException: _http_problem, Transient: _database_away, StoreFault: _fault, Exception: _fault}
     return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def _at_once(check: Check) -> Callable[[Request], Awaitable[Response]]:
+    """Answer in the event loop: a check that only looks at memory must not wait for a thread behind slow ones."""
+    checked = _checked(check)
+
+    async def answer(request: Request) -> Response:
+        return checked(request)
+
+    return answer
 
 
 def _checked(check: Check) -> Callable[[Request], Response]:
@@ -109,11 +121,15 @@ class DatabaseReadiness:
         Raises:
             NotReadyError: it does not answer, or its schema is another release's.
         """
-        with self._lock:
+        if not self._lock.acquire(timeout=READY_TURN_S):
+            raise NotReadyError("database_slow: it has not answered yet")
+        try:
             if clock.monotonic() - self._asked_at > READY_TTL_S:
                 self._found = self._ask()
                 self._asked_at = clock.monotonic()
             found = self._found
+        finally:
+            self._lock.release()
         if isinstance(found, NotReadyError):
             raise found
         return found

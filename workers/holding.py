@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 from contracts.envelope import Queue
+from workers import clock
 from workers.delivery import Delivery
 from workers.quotas import BATCH_MAX
 
@@ -22,7 +23,8 @@ class Holding:
         self._freed: Mapping[Queue, threading.Condition] = {
             queue: threading.Condition(self._lock) for queue in self._free
         }
-        self._batch = min(BATCH_MAX, room)
+        # Half of a small room: else one slow message, as long as it is handled, would keep its whole queue waiting.
+        self._batch = max(1, min(BATCH_MAX, room // 2))
         self._closed = False
 
     def reserve(self, queue: Queue) -> int:
@@ -46,8 +48,9 @@ class Holding:
     def begin(self, delivery: Delivery) -> bool:
         """Mark a delivery as being handled; return whether it is held still, and so may be."""
         with self._lock:
-            delivery.begun = self._held.get(delivery.receipt_handle) is delivery
-            return delivery.begun
+            held = self._held.get(delivery.receipt_handle) is delivery
+            delivery.begun_at = clock.monotonic() if held else None
+            return held
 
     def let_go(self, delivery: Delivery, *, unless_begun: bool = False) -> bool:
         """Forget a delivery; return whether it was held, which is true once.
@@ -57,7 +60,9 @@ class Holding:
             unless_begun: keep it when it is being handled: handed back, it would run twice at once.
         """
         with self._lock:
-            if self._held.get(delivery.receipt_handle) is not delivery or (unless_begun and delivery.begun):
+            if self._held.get(delivery.receipt_handle) is not delivery or (
+                unless_begun and delivery.begun_at is not None
+            ):
                 return False
             del self._held[delivery.receipt_handle]
             self._give_back(delivery.source.queue, 1)

@@ -1,7 +1,7 @@
 """Keeps the leases of everything held, so that a message which waits or takes long is not delivered a second time."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -31,6 +31,7 @@ class LeaseKeeper:
         visibility_s: int,
         every_s: float,
         hold_max_s: float,
+        give_back: Callable[[list[Delivery]], None],
     ) -> None:
         """Keep the limits.
 
@@ -40,7 +41,8 @@ class LeaseKeeper:
             metrics: the process's metrics.
             visibility_s: how long a lease lasts, in seconds.
             every_s: how often leases are renewed, in seconds.
-            hold_max_s: after how many seconds a message is given up.
+            hold_max_s: after how many seconds of handling a message is given up, and of waiting given back.
+            give_back: hands back what has waited for too long; must not wait for anything.
         """
         self._client = client
         self._holding = holding
@@ -48,6 +50,7 @@ class LeaseKeeper:
         self._visibility_s = visibility_s
         self._every_s = every_s
         self._hold_max_s = hold_max_s
+        self._give_back = give_back
         self._renewing: set[str] = set()
         self._renewed = threading.Condition()
         self._stopped = threading.Event()
@@ -80,11 +83,17 @@ class LeaseKeeper:
         # A lease that is young enough for the next round is left alone: most messages are gone by then.
         young_s = self._visibility_s - self._every_s / 2
         sources: dict[InboundQueue, list[Delivery]] = {}
+        tired: list[Delivery] = []
         for delivery in self._holding.deliveries():
-            if now - delivery.received_at > self._hold_max_s:
-                self._lost(delivery)
+            since = delivery.received_at if delivery.begun_at is None else delivery.begun_at
+            too_long = now - since > self._hold_max_s
+            if delivery.lease_until < now or (too_long and delivery.begun_at is not None):
+                self._lost(delivery)  # an ended lease is not renewed: it may be somebody else's by now
+            elif too_long:
+                tired.append(delivery)
             elif not delivery.lease_lost and delivery.lease_until - now < young_s:
                 sources.setdefault(delivery.source, []).append(delivery)
+        self._give_back(tired)
         for source, deliveries in sources.items():
             for chunk in tens(deliveries):
                 self._renew(source, chunk)

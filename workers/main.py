@@ -15,7 +15,7 @@ from dramatiq.worker import Worker
 
 from contracts.envelope import Queue
 from contracts.outbound import Destination
-from store import db, migrate, sandbox
+from store import db, migrate, probe, sandbox
 from store.db import Pool
 from store.wakeup import Bell, Ear
 from workers import clock, credentials, status
@@ -46,8 +46,15 @@ AWS_ATTEMPTS = 3
 #: Every AWS call ends within the handling budget of 40 s; a long poll is the one that takes its time.
 AWS_CONNECT_TIMEOUT_S = 3
 AWS_READ_TIMEOUT_S = 10
-#: How long a probe of the database waits for a connection.
-PROBE_TIMEOUT_S = 2.0
+#: How long a probe of the database waits for a connection, and for its answer.
+PROBE_TIMEOUT_S = 2
+#: Deletes, renewals and back-offs: well below a lease, and no more than a stop can wait for.
+SETTLE_TIMEOUT_S = 5
+SETTLE_ATTEMPTS = 2
+#: How much of a stop's budget is kept for settling, once the handlers have ended or their time is over.
+SETTLE_SHARE = 0.2
+#: How many threads a slow provider leaves to events and commands.
+THREADS_KEPT = 2
 #: A turn of the relay is one request to AWS and a few statements; all of them have timeouts.
 RELAY_STUCK_S = 120.0
 #: How long a stop waits for such a turn; what was sent but not marked by then is sent again.
@@ -63,6 +70,10 @@ def release() -> str:
 def sqs_client(settings: Settings, *, connections: int, attempts: int = AWS_ATTEMPTS) -> "SQSClient":
     """Return an SQS client for a whole process; clients are safe to share between threads."""
     return boto3.client("sqs", config=_aws_config(settings.poll_wait_s + AWS_READ_TIMEOUT_S, connections, attempts))
+
+
+def _settling_client(connections: int) -> "SQSClient":
+    return boto3.client("sqs", config=_aws_config(SETTLE_TIMEOUT_S, connections, SETTLE_ATTEMPTS))
 
 
 def events_client(*, attempts: int = AWS_ATTEMPTS) -> "EventBridgeClient":
@@ -131,7 +142,7 @@ def run_worker(settings: Settings) -> int:
     metrics = Metrics()
     source = database_source(settings)
     with stop_signal() as stop, opened_pool(settings, "worker", source=source) as pool:
-        broker, breaker = _broker(settings, pool, metrics)
+        broker, breaker = _broker(settings, pool, source, metrics)
         ringer = Ringer(Bell(source), settings.notify_every_s)
         handler = MessageHandler(
             pool,
@@ -201,10 +212,12 @@ def worker_readiness(breaker: Breaker, database: Check) -> Check:
     return check
 
 
-def _broker(settings: Settings, pool: Pool, metrics: Metrics) -> tuple[SqsBroker, Breaker]:
+def _broker(settings: Settings, pool: Pool, source: credentials.Source, metrics: Metrics) -> tuple[SqsBroker, Breaker]:
     """Return the broker and the breaker that stops it while the database is away."""
-    client = sqs_client(settings, connections=settings.worker_threads + settings.pollers_per_queue * len(Queue) + 2)
+    client = sqs_client(settings, connections=settings.pollers_per_queue * len(Queue))
+    settling = _settling_client(settings.worker_threads + 2)
     metrics.count_requests(client)
+    metrics.count_requests(settling)
     urls = {
         Queue.EVENTS: settings.event_queue_url,
         Queue.COMMANDS: settings.command_queue_url,
@@ -213,6 +226,7 @@ def _broker(settings: Settings, pool: Pool, metrics: Metrics) -> tuple[SqsBroker
     queues = [inbound_queue(client, queue, url) for queue, url in urls.items() if url]
     options = BrokerOptions(
         room=settings.worker_threads * settings.prefetch_factor,
+        payouts_at_once=max(1, settings.worker_threads - THREADS_KEPT),
         pollers=settings.pollers_per_queue,
         poll_wait_s=settings.poll_wait_s,
         visibility_s=settings.visibility_s,
@@ -223,9 +237,13 @@ def _broker(settings: Settings, pool: Pool, metrics: Metrics) -> tuple[SqsBroker
         settle_age_s=settings.settle_age_s,
         outage_s=(settings.outage_s[0], settings.outage_s[1]),
     )
-    breaker = Breaker("database", lambda: db.probe(pool, PROBE_TIMEOUT_S), metrics, every_s=settings.breaker_probe_s)
-    broker = SqsBroker(client, queues, options, metrics, breaker)
+    refused = (lambda: None) if isinstance(source, str) else source.login_refused
+    breaker = Breaker(
+        "database", lambda: probe.ask(source, PROBE_TIMEOUT_S, refused), metrics, every_s=settings.breaker_probe_s
+    )
+    broker = SqsBroker(client, queues, options, metrics, breaker, settling)
     breaker.went_away = broker.release_waiting
+    breaker.came_back = lambda: probe.refresh(pool)
     return broker, breaker
 
 
@@ -244,8 +262,12 @@ def _drain(worker: Worker, broker: SqsBroker, budget_s: float) -> bool:
     """Stop polling, finish what is being handled, hand back the rest; return whether it fitted the budget."""
     deadline = clock.monotonic() + budget_s
     broker.stop_polling()
-    # Dramatiq counts it twice, for workers and for consumers; the consumers end within a fraction of a second.
-    worker.stop(timeout=int(budget_s * 1000))
+    # Dramatiq's own wait counts the time of each thread for all that follow, and gives up early.
+    for thread in worker.workers:
+        thread.stop()
+    for thread in worker.workers:
+        thread.join(max(0.0, deadline - budget_s * SETTLE_SHARE - clock.monotonic()))
+    worker.stop(timeout=WORKER_WAKE_UP_MS * 5)
     return broker.shut_down(max(0.5, deadline - clock.monotonic()))
 
 

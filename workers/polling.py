@@ -32,7 +32,7 @@ class Gate(Protocol):
         """Wait for the verdict where one is pending; return whether they may be handled."""
 
     def wait_open(self, stop: threading.Event) -> bool:
-        """Wait until they may, or until `stop`; return whether they may."""
+        """Wait until they may, or until `stop`; return False when nothing shall be asked for any more."""
 
 
 @dataclass(frozen=True, slots=True)

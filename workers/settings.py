@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     prefetch_factor: int = Field(4, ge=1, le=10)
     pollers_per_queue: int = Field(2, ge=1, le=10)
     poll_wait_s: int = Field(20, ge=0, le=20)
-    visibility_s: int = Field(60, ge=2, le=43_200)
+    visibility_s: int = Field(60, ge=2, le=3_600)
     lease_renew_s: float = Field(20, gt=0)
     hold_max_s: float = Field(600, gt=0)
     backoff_s: Durations = (5, 15, 45, 120, 300)
@@ -81,16 +81,16 @@ class Settings(BaseSettings):
     pool_lifetime_s: float = Field(1_800, gt=0)
     pool_wait_s: float = Field(10, gt=0)
     connect_timeout_s: int = Field(3, ge=1)
-    statement_timeout_s: float = Field(10, gt=0)
-    lock_timeout_s: float = Field(5, gt=0)
+    statement_timeout_s: float = Field(10, gt=0, le=30)
+    lock_timeout_s: float = Field(5, gt=0, le=30)
     idle_in_transaction_timeout_s: float = Field(15, gt=0)
     credentials_ttl_s: float = Field(3_600, gt=0)
 
     # The relay
     relay_batch: int = Field(100, ge=1, le=1_000)
-    relay_lease_s: float = Field(60, gt=0)
-    relay_busy_s: float = Field(0.02, gt=0)
-    relay_idle_s: float = Field(0.25, gt=0)
+    relay_lease_s: float = Field(60, ge=5)
+    relay_busy_s: float = Field(0.02, gt=0, le=5)
+    relay_idle_s: float = Field(0.25, gt=0, le=30)
     notify_every_s: float = Field(0.005, gt=0)
     relay_backoff_max_s: float = Field(300, gt=0)
     inbox_retention_days: int = Field(120, le=36_500)
@@ -151,6 +151,18 @@ class Settings(BaseSettings):
     def _fits_together(self) -> Self:
         if self.lease_renew_s > self.visibility_s / 2:
             raise ValueError("PAYMENTS_LEASE_RENEW_S must be at most half of PAYMENTS_VISIBILITY_S")
+        if self.settle_age_s > self.visibility_s / 10:
+            raise ValueError("PAYMENTS_SETTLE_AGE_S must be at most a tenth of PAYMENTS_VISIBILITY_S")
+        if self.hold_max_s < self.visibility_s:
+            raise ValueError("PAYMENTS_HOLD_MAX_S must be at least PAYMENTS_VISIBILITY_S")
+        if self.stop_budget_s <= self.poll_wait_s:
+            raise ValueError(
+                "PAYMENTS_STOP_BUDGET_S must be longer than PAYMENTS_POLL_WAIT_S: a long poll ends by itself"
+            )
+        if self.pool_size_min > self.pool_size_max:
+            raise ValueError("PAYMENTS_POOL_SIZE_MIN must be at most PAYMENTS_POOL_SIZE_MAX")
+        if self.worker_threads > self.pool_size_max:
+            raise ValueError("PAYMENTS_POOL_SIZE_MAX must be at least PAYMENTS_WORKER_THREADS: each thread uses one")
         tries = [self.backoff_s[min(number, len(self.backoff_s) - 1)] for number in range(MAX_RECEIVES - 1)]
         if sum(tries) * (1 - self.backoff_jitter) < self.not_yet_s:
             raise ValueError("PAYMENTS_BACKOFF_S would use up all receives before PAYMENTS_NOT_YET_S is over")

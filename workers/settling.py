@@ -1,8 +1,8 @@
 """Settles messages at their queues, ten to a request: what is done is deleted, what shall come back is hidden.
 
 A batch leaves when it is full or its first entry has waited long enough, whichever comes first. The thread that fills
-a batch sends it; one thread of ours sends what has waited. Every entry's own answer is looked at: a request that
-succeeds may hold entries that did not.
+a batch sends it; one thread of ours sends what has waited, what is handed back, and what is tried again. Every
+entry's own answer is looked at: a request that succeeds may hold entries that did not.
 """
 
 import threading
@@ -66,9 +66,11 @@ class Settler:
         self._age_max_s = age_max_s
         self._metrics = metrics
         self._waiting: dict[_Batch, list[_Entry]] = defaultdict(list)
+        self._late: list[tuple[_Batch, _Entry]] = []
         self._changed = threading.Condition()
         self._wakes_at = 0.0
-        self._stopping = False
+        self._unsent = 0
+        self._stopping = threading.Event()
         self.thread = threading.Thread(target=self._run, name="settler", daemon=True)
 
     def start(self) -> None:
@@ -80,33 +82,46 @@ class Settler:
         self._add(_Entry(delivery, None, clock.monotonic() + self._age_max_s))
 
     def hide(self, delivery: Delivery, seconds: int) -> None:
-        """Let a message come back after so many seconds; 0 hands it back at once."""
+        """Let a message come back after so many seconds."""
         self._add(_Entry(delivery, seconds, clock.monotonic() + self._age_max_s))
 
-    def flush(self) -> None:
-        """Send everything that waits, now."""
+    def give_back(self, delivery: Delivery, seconds: int) -> None:
+        """Let a message that nobody has begun come back after so many seconds; waits for no request."""
+        entry = _Entry(delivery, seconds, clock.monotonic())
         with self._changed:
-            batches, self._waiting = self._waiting, defaultdict(list)
-        for batch, entries in batches.items():
-            for chunk in tens(entries):
-                self._send(batch, chunk)
+            self._waiting[_Batch(delivery.source, deletes=False)].append(entry)
+            self._changed.notify_all()
 
-    def stop(self, timeout_s: float) -> None:
-        """End the thread and send what waits, once more and for the last time."""
+    def stop(self, deadline: float) -> int:
+        """Send what waits, until a deadline, and end; return how many entries were left unsent.
+
+        A message that is settled after this is sent by itself, in its own thread.
+        """
         with self._changed:
-            self._stopping = True
+            self._stopping.set()
             self._changed.notify_all()
         if self.thread.is_alive():
-            self.thread.join(timeout_s)
-        self.flush()
-        self.flush()  # what the first flush could not bring home
+            self.thread.join(max(0.0, deadline - clock.monotonic()))
+        for batch, chunk in self._all():
+            if self._unsent or clock.monotonic() > deadline:
+                self._unsent += len(chunk)  # after one failure the others would only take their time to fail as well
+            else:
+                self._send(batch, chunk)
+        return self._unsent
+
+    def _all(self) -> list[tuple[_Batch, Sequence[_Entry]]]:
+        with self._changed:
+            for batch, entry in self._late:
+                self._waiting[batch].append(entry)
+            batches, self._waiting, self._late = self._waiting, defaultdict(list), []
+        return [(batch, chunk) for batch, entries in batches.items() for chunk in tens(entries)]
 
     def _add(self, entry: _Entry) -> None:
         batch = _Batch(entry.delivery.source, deletes=entry.hide_s is None)
         with self._changed:
             waiting = self._waiting[batch]
             waiting.append(entry)
-            if len(waiting) < BATCH_MAX and not self._stopping:
+            if len(waiting) < BATCH_MAX and not self._stopping.is_set():
                 if entry.due_at < self._wakes_at:
                     self._changed.notify_all()
                 return
@@ -114,19 +129,28 @@ class Settler:
         self._send(batch, full)
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             for batch, entries in self._due():
-                self._send(batch, entries)
+                if not self._stopping.is_set():
+                    self._send(batch, entries)
+                    continue
+                with self._changed:  # for `stop`, which knows how much time is left
+                    self._waiting[batch] += entries
 
     def _due(self) -> list[tuple[_Batch, Sequence[_Entry]]]:
         """Wait for the first entry that has waited long enough; return its batch, and others like it."""
         with self._changed:
-            first = min((entry.due_at for waiting in self._waiting.values() for entry in waiting), default=None)
+            dues = [entry.due_at for waiting in self._waiting.values() for entry in waiting]
+            first = min([*dues, *(entry.due_at for _, entry in self._late)], default=None)
             now = clock.monotonic()
             self._wakes_at = now + IDLE_S if first is None else first
-            if self._wakes_at > now and not self._stopping:
+            if self._wakes_at > now and not self._stopping.is_set():
                 self._changed.wait(self._wakes_at - now)
             now = clock.monotonic()
+            ripe = [late for late in self._late if late[1].due_at <= now]
+            self._late = [late for late in self._late if late[1].due_at > now]
+            for batch, entry in ripe:
+                self._waiting[batch].append(entry)
             found: list[tuple[_Batch, Sequence[_Entry]]] = []
             for batch, waiting in list(self._waiting.items()):
                 if waiting and min(entry.due_at for entry in waiting) <= now:
@@ -140,14 +164,14 @@ class Settler:
         except Exception as error:  # noqa: BLE001 - a thread that dies here would settle nothing for ever
             _log.warning("settling failed", queue=batch.source.queue, error=type(error).__name__, count=len(entries))
             answer = _Answer(late=list(entries))
-        again = [entry for entry in answer.late if entry.tries < TRIES_MAX]
-        self._count(batch, answer, given_up=len(answer.late) - len(again))
-        if again:
+        with self._changed:
+            again = [entry for entry in answer.late if entry.tries < TRIES_MAX and not self._stopping.is_set()]
             due_at = clock.monotonic() + LATE_S
-            with self._changed:
-                self._waiting[batch] += [replace(entry, tries=entry.tries + 1, due_at=due_at) for entry in again]
-                if due_at < self._wakes_at:
-                    self._changed.notify_all()
+            self._late += [(batch, replace(entry, tries=entry.tries + 1, due_at=due_at)) for entry in again]
+            if again and due_at < self._wakes_at:
+                self._changed.notify_all()
+            self._unsent += len(answer.late) if self._stopping.is_set() else 0
+        self._count(batch, answer, given_up=len(answer.late) - len(again))
 
     def _request(self, batch: _Batch, entries: Sequence[_Entry]) -> Mapping[str, Any]:
         url = batch.source.url

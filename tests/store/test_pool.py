@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from store import db
+from store import db, probe
 from store.db import Pool, PoolOptions, StoreFault, Transient, TransientReason
 from tests.kit.funnel import rows
 from workers.local import postgres
@@ -176,13 +176,14 @@ def test_every_connection_says_whose_it_is(database_url: str):
     assert row["application_name"] == "payments-worker"
 
 
-def test_a_probe_after_an_outage_leaves_no_broken_connection_for_a_message_to_meet(database_url: str):
+def test_a_pool_that_is_refreshed_has_no_connection_of_before(database_url: str):
     with db.open_pool(database_url, PoolOptions(size_min=4, size_max=4)) as pool:
         pool.wait(10)
         before = backends(pool, 4)
         with psycopg.connect(database_url, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (list(before),))
-        db.probe(pool, 2)
+        probe.ask(database_url, 2)
+        probe.refresh(pool)
         assert not before & backends(pool, 4)
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from contracts.envelope import Queue
 from handlers.decision import Rules
-from store import db
+from store import db, probe
 from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
@@ -112,6 +112,38 @@ def test_whoever_waits_for_the_gate_goes_on_when_the_process_stops():
         assert not breaker.wait_open(stop)
 
 
+def test_a_gate_that_closes_again_while_it_is_passed_ends_nobody():
+    stop = threading.Event()
+    with breaking(Patient()) as breaker:
+        until(lambda: breaker.is_open)
+        done = threading.Event()
+
+        def trip() -> None:
+            while not done.is_set():
+                breaker.trouble()
+
+        tripper = threading.Thread(target=trip)
+        tripper.start()
+        for _ in range(20_000):
+            assert breaker.wait_open(stop), "only a stop ends a poller"
+        done.set()
+        tripper.join()
+
+
+def test_whoever_comes_back_is_told_before_work_begins():
+    patient = Patient()
+    with breaking(patient) as breaker:
+        until(lambda: breaker.is_open)
+        seen: list[State] = []
+        breaker.came_back = lambda: seen.append(breaker.state)
+        patient.well = False
+        breaker.trouble()
+        until(lambda: breaker.state is State.AWAY)
+        patient.well = True
+        until(lambda: breaker.is_open)
+    assert seen == [State.AWAY]
+
+
 def test_a_failure_to_hand_back_does_not_end_the_breaker():
     patient = Patient()
     with breaking(patient) as breaker:
@@ -164,7 +196,7 @@ def test_an_outage_stops_receiving_and_hands_back_what_is_held_for_later():
 
     def handle(working: Working) -> None:
         delivery: Any = CurrentMessage.get_current_message()
-        if not delivery.begun:
+        if delivery.begun_at is None:
             return  # handed back while it waited
         begun.release()
         patient.well = False
@@ -195,7 +227,8 @@ def test_an_outage_of_the_real_database_costs_each_message_at_most_two_receives(
     server: postgres.Server, database_url: str, crowd: Pool
 ):
     sqs, metrics = MemorySqs(), Metrics()
-    breaker = Breaker("database", lambda: db.ping(crowd, 0.5), metrics, every_s=0.05)
+    breaker = Breaker("database", lambda: probe.ask(database_url, 2), metrics, every_s=0.05)
+    breaker.came_back = lambda: probe.refresh(crowd)
     queues = [inbound_queue(sqs, queue, URL + queue) for queue in Queue]  # type: ignore[arg-type]
     options = BrokerOptions(
         room=20, poll_wait_s=0, visibility_s=30, renew_every_s=15, outage_s=(0.5, 1), backoff_s=(1,)

@@ -1,6 +1,7 @@
 """The SQS broker under Dramatiq's real Worker: what is deleted, what comes back, and what is left after a stop."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from dramatiq.worker import ConsumerThread, Worker
 
 from contracts.envelope import Queue
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
+from workers import main
 from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import Delivery, MissingRedrivePolicyError, Settlement, inbound_queue
 from workers.main import declare_actors
@@ -530,3 +532,170 @@ def test_a_broker_without_a_worker_does_not_start(monkeypatch):
     monkeypatch.setattr("workers.broker.END_S", 0.05)
     with pytest.raises(RuntimeError, match="start the Worker"):
         Running(MemorySqs(), OPTIONS, say_nothing).broker.start()
+
+
+class SilentSqs(MemorySqs):
+    """An SQS that takes a request and does not answer until its client has had enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent = False
+        self.asked_in_vain = 0
+
+    def change_message_visibility_batch(self, **arguments: object) -> dict:
+        if not self.silent:
+            return super().change_message_visibility_batch(**arguments)
+        self.asked_in_vain += 1
+        threading.Event().wait(0.5)
+        raise unreachable()
+
+
+def test_a_stop_with_a_silent_queue_ends_in_its_time_and_says_that_it_was_not_clean():
+    sqs = SilentSqs()
+    for number in range(60):
+        sqs.put(EVENTS, str(number))
+    release = threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    found = Running(sqs, replace(OPTIONS, room=60), slow)
+    found.worker.start()
+    found.broker.start()
+    until(lambda: found.broker.held == 60)
+    sqs.silent = True
+    release.set()
+    began = time.monotonic()
+    assert main._drain(found.worker, found.broker, 2.0) is False
+    assert time.monotonic() - began < 4, "56 messages would take six requests of half a second, three times each"
+    assert sqs.asked_in_vain > 0
+
+
+def test_the_drain_waits_for_every_handler_to_the_end_of_its_budget():
+    sqs = MemorySqs()
+    for number in range(4):
+        sqs.put(EVENTS, str(number))
+    entered = threading.Semaphore(0)
+
+    def staggered(delivery: Delivery) -> None:
+        entered.release()
+        threading.Event().wait(0.4 + 0.3 * int(delivery.body))
+        delivery.settle_as(Settlement.DELETE)
+
+    found = Running(sqs, OPTIONS, staggered)
+    found.worker.start()
+    found.broker.start()
+    for _ in range(4):
+        assert entered.acquire(timeout=5)
+    assert main._drain(found.worker, found.broker, 3.0) is True
+    assert sqs.held(EVENTS) == []
+
+
+def test_handing_back_after_an_outage_waits_for_no_request():
+    sqs = SilentSqs()
+    for number in range(20):
+        sqs.put(EVENTS, str(number))
+    release = threading.Event()
+
+    def slow(_delivery: Delivery) -> None:
+        release.wait(10)
+
+    with running(sqs, slow, room=20) as found:
+        until(lambda: found.broker.held == 20)
+        sqs.silent = True
+        began = time.monotonic()
+        found.broker.release_waiting()
+        assert time.monotonic() - began < 0.3, "the breaker's thread must go on asking"
+        sqs.silent = False
+        until(lambda: found.settled("returned") == 16)
+        release.set()
+
+
+def test_what_only_waits_for_too_long_is_handed_back_and_not_called_lost():
+    sqs = MemorySqs()
+    for number in range(10):
+        sqs.put(EVENTS, str(number))
+    release = threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, slow, room=20, renew_every_s=0.05, hold_max_s=0.3) as found:
+        until(lambda: sum(seconds <= 0 for seconds in sqs.visible_in(EVENTS)) > 0 or found.lost() > 0)
+        until(lambda: len(sqs.entries("change_message_visibility_batch")) >= 6)
+        assert found.lost() <= 4, "only what is being handled is given up"
+        assert found.broker.stuck(patience_s=60) == []
+        release.set()
+
+
+def test_one_slow_message_does_not_stop_a_queue_with_little_room():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "slow")
+    for _ in range(40):
+        sqs.put(EVENTS, "quick")
+    release = threading.Event()
+
+    def handle(delivery: Delivery) -> None:
+        if delivery.body == "slow":
+            release.wait(10)
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, handle, room=8):
+        until(lambda: [stored.body for stored in sqs.held(EVENTS)] == ["slow"])
+        release.set()
+
+
+def test_a_service_that_cannot_delete_for_a_moment_costs_no_message_its_tries(monkeypatch):
+    monkeypatch.setattr("workers.settling.LATE_S", 0.2)
+    sqs = MemorySqs(late=90)
+    for number in range(200):
+        sqs.put(EVENTS, str(number))
+    with running(sqs, settle(Settlement.DELETE), room=60) as found:
+        until(lambda: found.settled("deleted") == 200, within_s=10)
+        assert found.settled("given_up") == 0
+
+
+def test_a_lease_that_has_ended_is_noticed_and_not_renewed():
+    sqs = MemorySqs()
+    sqs.put(EVENTS, "one")
+    release = threading.Event()
+
+    def slow(delivery: Delivery) -> None:
+        delivery.lease_until = time.monotonic() - 1  # as after a renewal that hung for longer than the lease
+        release.wait(10)
+
+    with running(sqs, slow, renew_every_s=0.05) as found:
+        until(lambda: found.lost() == 1)
+        release.set()
+    assert sqs.entries("change_message_visibility_batch") == []
+
+
+def test_a_slow_provider_leaves_threads_to_the_other_queues():
+    sqs = MemorySqs()
+    for number in range(20):
+        sqs.put(Queue.PAYOUTS, str(number))
+    at_once, most, release = [0], [0], threading.Event()
+    approved = threading.Event()
+    lock = threading.Lock()
+
+    def handle(delivery: Delivery) -> None:
+        if delivery.source.queue is Queue.COMMANDS:
+            approved.set()
+        else:
+            with lock:
+                at_once[0] += 1
+                most[0] = max(most[0], at_once[0])
+            release.wait(10)
+            with lock:
+                at_once[0] -= 1
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, handle, room=20, payouts_at_once=2):
+        until(lambda: most[0] == 2)
+        sqs.put(Queue.COMMANDS, "approve")
+        assert approved.wait(2), "two of four threads are left"
+        release.set()
+        until(lambda: not sqs.held(Queue.PAYOUTS))
+    assert most[0] == 2

@@ -122,7 +122,8 @@ def test_a_worker_refuses_to_start_on_a_queue_that_would_never_let_a_message_go(
         monkeypatch.setenv(name, URL + queue)
     monkeypatch.setenv("PAYMENTS_DATABASE_URL", database_url)
     monkeypatch.setenv("PAYMENTS_PROVIDER", "sandbox")
-    monkeypatch.setattr("workers.main.sqs_client", lambda *_, **__: MemorySqs(redrive=False))
+    for client in ("sqs_client", "_settling_client"):
+        monkeypatch.setattr(f"workers.main.{client}", lambda *_, **__: MemorySqs(redrive=False))
     monkeypatch.setattr("workers.telemetry.Metrics.count_requests", lambda *_: None)  # the model sends none
     assert run(monkeypatch, "worker") == 1
     told = capsys.readouterr().err

@@ -83,6 +83,17 @@ def test_a_secrets_manager_that_is_away_costs_nothing_while_there_are_credential
         rotating(secrets)()
 
 
+@pytest.mark.parametrize("text", ["no JSON", "[]", "{}", '{"username": "me"}'])
+def test_a_secret_that_is_none_serves_nobody_and_ends_nothing(monkeypatch, text: str):
+    secrets = Secrets("me", "pass")
+    found = rotating(secrets, ttl_s=0)
+    before = found()
+    monkeypatch.setattr(secrets, "get_secret_value", lambda **_: {"SecretString": text})
+    assert found() == before, "what was there serves on"
+    with pytest.raises(ConnectionError, match="no database credentials"):
+        rotating(secrets)()
+
+
 def away(**_: object) -> dict:
     raise unreachable()
 

@@ -134,7 +134,7 @@ def test_a_delivery_whose_lease_was_lost_is_not_handled(pool: Pool, monkeypatch)
     monkeypatch.setattr(CurrentMessage, "get_current_message", lambda: delivery)
     handler = make_handler(pool)
     handler()
-    delivery.begun, delivery.lease_lost = True, True
+    delivery.begun_at, delivery.lease_lost = clock.monotonic(), True
     handler()
     delivery.lease_lost, delivery.lease_until = False, clock.monotonic() - 1
     handler()
@@ -248,12 +248,16 @@ def test_a_stale_receipt_deletes_nothing():
     assert [stored.receipt for stored in sqs.held(EVENTS)] == [again["ReceiptHandle"]]
 
 
-def test_a_stop_that_cannot_hand_back_still_ends():
+def test_a_stop_that_cannot_hand_back_still_ends_and_says_so():
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
-    with receiving(sqs) as broker:
-        until(lambda: broker.held == 1)
-        sqs.faults["change_message_visibility_batch"].extend(unreachable() for _ in range(9))
+    broker = make_broker(sqs)
+    for queue in Queue:
+        broker.connect(Shelf(queue))  # type: ignore[arg-type]
+    broker.start()
+    until(lambda: broker.held == 1)
+    sqs.faults["change_message_visibility_batch"].extend(unreachable() for _ in range(9))
+    assert broker.shut_down(5) is False
     assert broker.held == 0
     assert len(sqs.held(EVENTS)) == 1, "it comes back when its lease ends"
 

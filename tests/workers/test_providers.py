@@ -55,3 +55,8 @@ def test_a_database_that_was_migrated_before_the_sandbox_was_on_gets_its_books_b
     assert main.run_migrate(with_provider(empty_url, "sandbox")) == (migrate.head(), migrate.head())
     with opened(empty_url) as pool:
         assert sandbox.usable(pool)
+
+
+def test_a_worker_that_starts_while_the_database_is_away_believes_in_its_books():
+    with db.open_pool("host=127.0.0.1 port=1 dbname=nowhere", PoolOptions(size_min=0, wait_s=0.1)) as nowhere:
+        assert isinstance(make_provider(with_provider("x", "sandbox"), nowhere), SandboxProvider)

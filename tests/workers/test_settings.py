@@ -50,6 +50,18 @@ def test_an_unknown_name_is_an_error_that_names_it():
         ("PAYMENTS_BACKOFF_S", "-5,60"),
         ("PAYMENTS_BACKOFF_S", "1,2"),
         ("PAYMENTS_LEASE_RENEW_S", "40"),
+        ("PAYMENTS_VISIBILITY_S", "43200"),
+        ("PAYMENTS_SETTLE_AGE_S", "5.1"),
+        ("PAYMENTS_SETTLE_AGE_S", "7"),
+        ("PAYMENTS_HOLD_MAX_S", "1"),
+        ("PAYMENTS_STOP_BUDGET_S", "5"),
+        ("PAYMENTS_POOL_SIZE_MAX", "1"),
+        ("PAYMENTS_POOL_SIZE_MAX", "7"),
+        ("PAYMENTS_OUTAGE_S", "30"),
+        ("PAYMENTS_OUTAGE_S", "60,30"),
+        ("PAYMENTS_RELAY_IDLE_S", "200"),
+        ("PAYMENTS_RELAY_LEASE_S", "0.01"),
+        ("PAYMENTS_STATEMENT_TIMEOUT_S", "300"),
     ],
 )
 def test_a_bad_value_is_named_by_its_variable_and_not_quoted(name: str, value: str):

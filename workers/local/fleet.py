@@ -119,6 +119,7 @@ def _start(stack: ExitStack, running: Running, options: FleetOptions, name: str)
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             **environment(running, role),
             "PAYMENTS_WORKER_THREADS": str(options.threads),
+            "PAYMENTS_POOL_SIZE_MAX": str(max(options.threads + 2, 10)),
             ("PAYMENTS_STATUS_PORT" if role == "status" else "PAYMENTS_HEALTH_PORT"): str(port),
         },
         log_path=options.logs / f"{name}.log",
