@@ -43,7 +43,7 @@ test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Po
 	esac
 	@PAYMENTS_POSTGRES_BIN='$(POSTGRES_15_BIN)' $(BIN)/python -m pytest tests/store tests/handlers tests/journey $(ARGS)
 
-storm: $(READY) ## Blow crashes, stops, an outage of Postgres and a backlog over a real fleet (6 minutes); STORM=short makes it 2
+storm: $(READY) ## Blow crashes, stops, an outage of Postgres and a backlog over a real fleet (3 minutes); STORM=short takes 2
 	@STORM='$(or $(STORM),full)' $(BIN)/python -m pytest -m storm -s tests/storm $(ARGS)
 
 check: $(READY) ## Format, lint, types, import contracts and templates; stops at the first that fails
