@@ -8,21 +8,28 @@ CREATE FUNCTION public.guard_attempt_agrees() RETURNS trigger
 DECLARE
     payment RECORD;
 BEGIN
-    SELECT status, amount_cents, currency INTO payment
+    SELECT status, amount_cents, currency, vendor_id INTO payment
     FROM public.payments WHERE payment_id = NEW.payment_id FOR NO KEY UPDATE;
-    IF (NEW.amount_cents, NEW.currency) IS DISTINCT FROM (payment.amount_cents, payment.currency)
+    IF (NEW.amount_cents, NEW.currency, NEW.destination)
+            IS DISTINCT FROM (payment.amount_cents, payment.currency, payment.vendor_id::text)
+        OR (TG_OP = 'INSERT' AND (
+            NEW.submit_before > clock_timestamp() + interval '1 day' -- a provider forgets its key after that
+            OR NEW.attempt_no <> 1 + (
+                SELECT coalesce(max(attempt_no), 0) FROM public.payout_attempts WHERE payment_id = NEW.payment_id
+            )
+        ))
         OR ((NEW.state, payment.status) IN (
             ('ready', 'processing'),
             ('unknown', 'processing'),
             ('succeeded', 'completed'),
-            ('failed', 'failed'),
-            ('failed', 'processing') -- nothing was executed: another attempt follows
+            ('failed', 'failed')
         )) IS NOT TRUE
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
             CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'an attempt has its payment''s amount and currency, and a state that goes with its status',
+            MESSAGE = 'an attempt is its payment''s next, with its amount, currency and vendor, for a day at most, and '
+                'in a state that goes with its status',
             DETAIL = format('attempt_id %s, state %s, payment %s', NEW.attempt_id, NEW.state, payment.status);
     END IF;
     RETURN NEW;
@@ -38,9 +45,9 @@ DECLARE
     last RECORD;
     flaw TEXT;
 BEGIN
-    SELECT version, audit_head, status, updated_at, created_by, approved_by, cancel_kind INTO payment
+    SELECT version, audit_head, status, updated_at, created_by, approved_by, cancel_kind, amount_cents INTO payment
     FROM public.payments WHERE payment_id = NEW.payment_id FOR NO KEY UPDATE;
-    SELECT seq, entry_hash, new_status INTO last
+    SELECT seq, entry_hash, new_status, "timestamp" INTO last
     FROM public.payment_audit_log WHERE payment_id = NEW.payment_id ORDER BY seq DESC LIMIT 1;
     flaw := CASE
         WHEN (NEW.seq, NEW.prev_hash, NEW.previous_status)
@@ -51,8 +58,16 @@ BEGIN
             THEN 'the payment has another version, hash or status'
         WHEN NEW."timestamp" IS DISTINCT FROM payment.updated_at
             THEN 'the payment was changed at another time'
+        WHEN NEW."timestamp" NOT BETWEEN coalesce(last."timestamp", '-infinity') - interval '5 minutes'
+            AND clock_timestamp() + interval '5 minutes'
+            THEN 'it is not the time for it'
         WHEN NEW.action = 'created' AND NEW.actor_id <> payment.created_by
             THEN 'somebody else created the payment'
+        -- Here too, since a deferred check can be brought forward, and no line can be added after this row.
+        WHEN NEW.action = 'created' AND payment.amount_cents IS DISTINCT FROM (
+            SELECT sum(total_cents) FROM public.payment_line_items WHERE payment_id = NEW.payment_id
+        )
+            THEN 'its lines do not sum to its amount'
         -- Nobody's approval is the system's, for payers that need none.
         WHEN NEW.action = 'approved' AND NEW.actor_id IS DISTINCT FROM payment.approved_by
             AND (payment.approved_by IS NOT NULL OR NEW.actor_type <> 'system')
@@ -140,25 +155,6 @@ END $$;
 
 ALTER FUNCTION public.guard_payment_explained() OWNER TO payments_owner;
 
-CREATE FUNCTION public.guard_payment_itemised() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    -- Without a line the sum is NULL.
-    IF NEW.amount_cents IS DISTINCT FROM (
-        SELECT sum(total_cents) FROM public.payment_line_items WHERE payment_id = NEW.payment_id
-    ) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'check_violation',
-            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'a payment has at least one line, and its lines sum to its amount',
-            DETAIL = format('payment_id %s', NEW.payment_id);
-    END IF;
-    RETURN NULL;
-END $$;
-
-ALTER FUNCTION public.guard_payment_itemised() OWNER TO payments_owner;
-
 CREATE FUNCTION public.guard_payment_settled() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -173,6 +169,7 @@ BEGIN
         FROM public.payout_attempts WHERE payment_id = payment.payment_id
     ) AS attempts
     WHERE payment.payment_id = NEW.payment_id AND NOT CASE payment.status
+        WHEN 'processing' THEN attempts.succeeded = 0 AND attempts.open = 1
         WHEN 'completed' THEN attempts.succeeded = 1 AND attempts.open = 0
         WHEN 'failed' THEN attempts.failed > 0 AND attempts.succeeded + attempts.open = 0
         ELSE true
@@ -181,7 +178,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
             CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'a payment is completed or failed with an attempt that says so, and with none open',
+            MESSAGE = 'a payment is processed with one open attempt, and completed or failed with one that says so',
             DETAIL = format('payment_id %s, status %s', NEW.payment_id, NEW.status);
     END IF;
     RETURN NULL;
@@ -604,15 +601,13 @@ CREATE CONSTRAINT TRIGGER payments_explained AFTER INSERT OR UPDATE ON public.pa
 
 CREATE TRIGGER payments_frozen BEFORE UPDATE OF payment_id, incident_id, vendor_id, company_id, driver_id, payer_type, payer_id, amount_cents, currency, source, source_key, request_fingerprint, created_by, created_at, metadata, policy_version ON public.payments FOR EACH ROW WHEN (((old.payment_id IS DISTINCT FROM new.payment_id) OR (old.incident_id IS DISTINCT FROM new.incident_id) OR (old.vendor_id IS DISTINCT FROM new.vendor_id) OR (old.company_id IS DISTINCT FROM new.company_id) OR (old.driver_id IS DISTINCT FROM new.driver_id) OR ((old.payer_type)::text IS DISTINCT FROM (new.payer_type)::text) OR (old.payer_id IS DISTINCT FROM new.payer_id) OR (old.amount_cents IS DISTINCT FROM new.amount_cents) OR (old.currency IS DISTINCT FROM new.currency) OR ((old.source)::text IS DISTINCT FROM (new.source)::text) OR (old.source_key IS DISTINCT FROM new.source_key) OR (old.request_fingerprint IS DISTINCT FROM new.request_fingerprint) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.created_at IS DISTINCT FROM new.created_at) OR (old.metadata IS DISTINCT FROM new.metadata) OR (old.policy_version IS DISTINCT FROM new.policy_version))) EXECUTE FUNCTION public.guard_refuse('what was asked to be paid, to whom and by whom, never changes', 'payment_id');
 
-CREATE CONSTRAINT TRIGGER payments_itemised AFTER INSERT ON public.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.guard_payment_itemised();
-
 CREATE TRIGGER payments_kept BEFORE DELETE OR TRUNCATE ON public.payments FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('payments are kept');
 
 CREATE TRIGGER payments_moves BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'approved'::text)) OR (((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'completed'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'failed'::text)) OR (((old.status)::text = 'failed'::text) AND ((new.status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such move', 'payment_id', 'status');
 
 CREATE TRIGGER payments_set_once BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((old.approved_by IS NOT NULL) AND (new.approved_by IS DISTINCT FROM old.approved_by)) OR ((old.approved_at IS NOT NULL) AND (new.approved_at IS DISTINCT FROM old.approved_at)) OR ((old.completed_at IS NOT NULL) AND (new.completed_at IS DISTINCT FROM old.completed_at)) OR ((old.cancel_kind IS NOT NULL) AND ((new.cancel_kind)::text IS DISTINCT FROM (old.cancel_kind)::text)))) EXECUTE FUNCTION public.guard_refuse('who approved, and when and how it ended, is said once', 'payment_id');
 
-CREATE CONSTRAINT TRIGGER payments_settled AFTER UPDATE ON public.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.status)::text = ANY (ARRAY['completed'::text, 'failed'::text]))) EXECUTE FUNCTION public.guard_payment_settled();
+CREATE CONSTRAINT TRIGGER payments_settled AFTER UPDATE ON public.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.status)::text = ANY (ARRAY['processing'::text, 'completed'::text, 'failed'::text]))) EXECUTE FUNCTION public.guard_payment_settled();
 
 CREATE TRIGGER payments_unblocked BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((new.status)::text = ANY (ARRAY['approved'::text, 'processing'::text])) AND ((old.status)::text <> (new.status)::text) AND (new.on_hold OR ((new.fraud_status)::text = ANY (ARRAY['flagged'::text, 'confirmed'::text]))))) EXECUTE FUNCTION public.guard_refuse('the payment is held or flagged', 'payment_id', 'status', 'fraud_status');
 

@@ -21,6 +21,7 @@ from contracts.chain import Breach, Chain, verify
 from contracts.chain_export import LINE_BYTES_MAX, UnreadableLineError
 from contracts.ids import as_uuid
 from store import chains
+from store.db import StoreFault, Transient
 from workers import clock, settings
 from workers import main as roles
 
@@ -113,7 +114,8 @@ def verify_chains(
     """Check every link of every payment, in the database or in an exported file.
 
     The database is read in one snapshot, by a user who is a member of payments_monitor; notes are checked by their
-    digests. Exit codes: 0 all whole, 1 something is broken, 2 wrong usage or an unreadable file.
+    digests. Exit codes: 0 all whole, 1 a chain is broken, 2 not checked: wrong usage, no such payment, an unreadable
+    file or database. A payment that is missing from a file is not noticed.
     """
     tally = Tally()
     with _usage_errors(), _source(file, _payment_id(payment)) as found:
@@ -156,11 +158,14 @@ def _payment_id(text: str | None) -> UUID | None:
 
 @contextmanager
 def _usage_errors() -> Generator[None]:
-    """Turn a file that cannot be read into exit code 2, and a reader that has had enough into a quiet end."""
+    """Turn what could not be checked into exit code 2, and a reader that has had enough into a quiet end."""
     try:
         yield
     except UnreadableFileError as error:
         _talk.print(str(error), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except (Transient, StoreFault) as error:
+        _talk.print(f"Not checked: the database did not answer as it should: {error}", style="red", soft_wrap=True)
         raise typer.Exit(2) from None
     except BrokenPipeError:
         # Python would complain once more when it flushes on its way out.
@@ -230,7 +235,7 @@ def _with_progress(found: Iterable[Chain], tally: Tally) -> Iterator[Chain]:
 def _not_there(payment: str, file: Path | None = None) -> NoReturn:
     where = f" in {file}" if file else ""
     _talk.print(f"There is no payment {payment}{where}.", markup=False, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(2)
 
 
 def _number(count: int, noun: str) -> str:

@@ -37,6 +37,7 @@ from workers.local.processes import LocalStackError, keep
 from workers.local.stack import Running, StackOptions, infrastructure
 from workers.sending import NotTakenError, Sender
 from workers.settings import FAST_PROFILE, SettingsError
+from workers.telemetry import quiet_driver
 
 PROJECT = Path(__file__).parents[1]
 DATA_DIR = PROJECT / ".local" / "data"
@@ -379,6 +380,7 @@ def _print_payment(view: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line and turn expected trouble into one clear line and an exit code."""
+    quiet_driver()
     try:
         app()
     except SettingsError as error:

@@ -33,6 +33,15 @@ AWS_OPERATIONS = (
 Logger = structlog.stdlib.BoundLogger
 
 
+def quiet_driver() -> None:
+    """Keep the driver's own warnings out of every output: they quote connection strings, passwords among them.
+
+    Its pipeline also tells of each lost race. What matters is told by us: by class, sqlstate and constraint.
+    """
+    for name in ("psycopg", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def configure_logging(role: str, version: str, environment: str, level: str) -> None:
     """Send every log line of this process, libraries' too, to standard error as JSON.
 
@@ -65,9 +74,7 @@ def configure_logging(role: str, version: str, environment: str, level: str) -> 
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # Its pipeline tells of each lost race in its own words; the pool's warnings are about connections and stay.
-    logging.getLogger("psycopg").setLevel(logging.ERROR)
-    logging.getLogger("psycopg.pool").setLevel(logging.WARNING)
+    quiet_driver()
     for chatty in ("botocore", "boto3", "urllib3", "dramatiq", "uvicorn", "alembic"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
 

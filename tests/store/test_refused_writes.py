@@ -52,34 +52,34 @@ VALUES (gen_random_uuid(), %(new)s, 1, 'created', %(system)s, 'system', NULL, 'p
     'new', NULL, sha256('1'), '2026-03-01Z')
 """
 APPROVE: LiteralString = """
-UPDATE payments SET status = 'approved', approved_by = %(person)s, approved_at = '2026-03-02Z', version = 2,
-    audit_head = sha256('2'), updated_at = '2026-03-02Z' WHERE payment_id = %(pending)s
+UPDATE payments SET status = 'approved', approved_by = %(person)s, approved_at = now(), version = 2,
+    audit_head = sha256('2'), updated_at = now() WHERE payment_id = %(pending)s
 """
 APPROVED: LiteralString = """
 INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status,
     message_key, prev_hash, entry_hash, "timestamp")
 SELECT gen_random_uuid(), payment_id, 2, 'approved', %(person)s, 'user', 'pending_approval', 'approved',
-    'new', entry_hash, sha256('2'), '2026-03-02Z' FROM payment_audit_log WHERE payment_id = %(pending)s AND seq = 1
+    'new', entry_hash, sha256('2'), now() FROM payment_audit_log WHERE payment_id = %(pending)s AND seq = 1
 """
 COMPLETE: LiteralString = """
-UPDATE payments SET status = 'completed', completed_at = '2026-03-03Z', version = 4, audit_head = sha256('4'),
-    updated_at = '2026-03-03Z' WHERE payment_id = %(processing)s
+UPDATE payments SET status = 'completed', completed_at = now(), version = 4, audit_head = sha256('4'),
+    updated_at = now() WHERE payment_id = %(processing)s
 """
 SUCCEED: LiteralString = """
-UPDATE payout_attempts SET state = 'succeeded', provider_object_id = 'tr_new', resolved_at = '2026-03-03Z',
+UPDATE payout_attempts SET state = 'succeeded', provider_object_id = 'tr_new', resolved_at = now(),
     next_check_at = NULL WHERE payment_id = %(processing)s
 """
 SUCCEEDED: LiteralString = """
 INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status,
     message_key, prev_hash, entry_hash, "timestamp")
 SELECT gen_random_uuid(), payment_id, 4, 'payout_succeeded', %(system)s, 'system', 'processing', 'completed',
-    'new', entry_hash, sha256('4'), '2026-03-03Z' FROM payment_audit_log WHERE payment_id = %(processing)s AND seq = 3
+    'new', entry_hash, sha256('4'), now() FROM payment_audit_log WHERE payment_id = %(processing)s AND seq = 3
 """
 ATTEMPT: LiteralString = """
 INSERT INTO payout_attempts (attempt_id, payment_id, attempt_no, provider, operation, idempotency_key,
-    request_fingerprint, amount_cents, currency, state, submit_before)
-SELECT gen_random_uuid(), payment_id, 2, 'sandbox', 'transfer', 'another', sha256('x'), amount_cents, currency,
-    'ready', now() FROM payments WHERE payment_id = %(processing)s
+    request_fingerprint, destination, amount_cents, currency, state, submit_before)
+SELECT gen_random_uuid(), payment_id, 2, 'sandbox', 'transfer', 'another', sha256('x'), vendor_id, amount_cents,
+    currency, 'ready', now() FROM payments WHERE payment_id = %(processing)s
 """
 NOTED: LiteralString = """
 INSERT INTO payment_audit_notes (log_id, salt, note)
@@ -167,13 +167,19 @@ REFUSED = [
     both("a creation without its audit row", "payments_explained", CREATE, LINE),
     both("a version without its audit row", "payments_explained", APPROVE),
     both("a payment whose chain has no head", "payments_explained", but(CREATE, "sha256('1')", "NULL"), LINE),
-    both("a payment without a line", "payments_itemised", CREATE, CREATED),
-    both("a line sum that differs from the amount", "payments_itemised", CREATE, but(LINE, "15000", "14999"), CREATED),
+    both("a payment without a line", "payment_audit_log_chain", CREATE, CREATED),
+    both(
+        "a line sum that differs from the amount",
+        "payment_audit_log_chain",
+        CREATE,
+        but(LINE, "15000", "14999"),
+        CREATED,
+    ),
     both("completion without a payout", "payments_settled", COMPLETE, SUCCEEDED),
     both(
         "a failure while the payout is open",
         "payments_settled",
-        but(but(COMPLETE, "'completed'", "'failed'"), "completed_at = '2026-03-03Z'", "failure_code = 'declined'"),
+        but(but(COMPLETE, "'completed'", "'failed'"), "completed_at = now()", "failure_code = 'declined'"),
         but(but(SUCCEEDED, "'payout_succeeded'", "'payout_failed'"), "'completed'", "'failed'"),
     ),
     # line items
@@ -210,7 +216,12 @@ REFUSED = [
         APPROVE,
         but(APPROVED, "sha256('2')", "sha256('x')"),
     ),
-    both("an audit row of another time", "payment_audit_log_chain", APPROVE, but(APPROVED, "'2026-03-02Z'", "now()")),
+    both(
+        "an audit row of another time",
+        "payment_audit_log_chain",
+        APPROVE,
+        but(APPROVED, "now()", "now() - interval '1 hour'"),
+    ),
     both(
         "somebody else's approval", "payment_audit_log_chain", APPROVE, but(APPROVED, "%(person)s", "gen_random_uuid()")
     ),
@@ -220,7 +231,7 @@ REFUSED = [
         "payment_audit_log_chain",
         but(
             APPROVE,
-            "'approved', approved_by = %(person)s, approved_at = '2026-03-02Z'",
+            "'approved', approved_by = %(person)s, approved_at = now()",
             "'cancelled', cancel_kind = 'rejected'",
         ),
         but(but(APPROVED, "2, 'approved'", "2, 'cancelled'"), "'approved',\n", "'cancelled',\n"),
@@ -276,9 +287,27 @@ REFUSED = [
     both(
         "an attempt for another amount",
         "payout_attempts_agrees",
-        but(ATTEMPT, "amount_cents, currency,\n", "amount_cents + 1, currency,\n"),
+        but(ATTEMPT, "amount_cents,\n", "amount_cents + 1,\n"),
     ),
-    both("an attempt in another currency", "payout_attempts_agrees", but(ATTEMPT, "currency,\n", "'EUR',\n")),
+    both(
+        "an attempt to somebody else",
+        "payout_attempts_agrees",
+        but(ATTEMPT, "vendor_id, amount_cents", "'acct_of_somebody_else', amount_cents"),
+    ),
+    both("an attempt that skips a number", "payout_attempts_agrees", but(ATTEMPT, "payment_id, 2,", "payment_id, 7,")),
+    both(
+        "an attempt that may be submitted for ever",
+        "payout_attempts_agrees",
+        but(ATTEMPT, "'ready', now()", "'ready', now() + interval '90 years'"),
+    ),
+    both(
+        "an attempt that fails while its payment is still being paid",
+        "payout_attempts_agrees",
+        but(but(SUCCEED, "'succeeded'", "'failed'"), "provider_object_id = 'tr_new'", "failure_code = 'declined'"),
+    ),
+    both(
+        "an attempt in another currency", "payout_attempts_agrees", but(ATTEMPT, "currency, 'ready'", "'EUR', 'ready'")
+    ),
     both("an attempt that begins as unknown", "payout_attempts_begin", but(ATTEMPT, "'ready'", "'unknown'")),
     owner(
         "an attempt that begins as paid",

@@ -19,6 +19,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from contracts.envelope import DELIVERIES, Queue
 from contracts.outbound import Destination
 from contracts.outcome import Outcome
+from store import db
+from store.db import PoolOptions, Transient
 from workers.telemetry import NO_KIND, Metrics, configure_logging, logger
 
 #: What a label may be called; an id among them would make a series per payment.
@@ -121,12 +123,21 @@ def test_a_library_s_line_is_json_too_with_its_exception_in_it(capsys: pytest.Ca
     assert "JSONDecodeError" in line["exception"]
 
 
-@pytest.mark.parametrize("name", [name for name in CHATTY if name != "psycopg"])
+@pytest.mark.parametrize("name", [name for name in CHATTY if not name.startswith("psycopg")])
 def test_chatty_libraries_are_heard_from_warnings_on(capsys: pytest.CaptureFixture[str], name: str):
     with configured():
         logging.getLogger(f"{name}.part").info("request with a body")
         logging.getLogger(f"{name}.part").warning("trouble")
     assert [line["event"] for line in lines(capsys)] == ["trouble"]
+
+
+def test_a_driver_that_quotes_a_connection_string_is_not_heard(capsys: pytest.CaptureFixture[str]):
+    wrong = "postgresql://u:s3cr%zzet@127.0.0.1:1/x"
+    options = PoolOptions(size_min=1, wait_s=0.3)
+    with configured(), db.open_pool(wrong, options) as pool, pytest.raises(Transient):
+        db.ping(pool)
+    told = capsys.readouterr()
+    assert "s3cr" not in told.err + told.out
 
 
 def test_what_is_below_the_level_is_not_written(capsys: pytest.CaptureFixture[str]):

@@ -128,24 +128,6 @@ END $$;
 CREATE CONSTRAINT TRIGGER payments_explained AFTER INSERT OR UPDATE ON payments
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION guard_payment_explained();
 
-CREATE FUNCTION guard_payment_itemised() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    -- Without a line the sum is NULL.
-    IF NEW.amount_cents IS DISTINCT FROM (
-        SELECT sum(total_cents) FROM public.payment_line_items WHERE payment_id = NEW.payment_id
-    ) THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'check_violation',
-            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'a payment has at least one line, and its lines sum to its amount',
-            DETAIL = format('payment_id %s', NEW.payment_id);
-    END IF;
-    RETURN NULL;
-END $$;
-
-CREATE CONSTRAINT TRIGGER payments_itemised AFTER INSERT ON payments
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION guard_payment_itemised();
-
 -- `completed` means that the provider took the money's order, `failed` that it definitely refused: an attempt says so,
 -- and none is left that might still move money.
 CREATE FUNCTION guard_payment_settled() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -160,6 +142,7 @@ BEGIN
         FROM public.payout_attempts WHERE payment_id = payment.payment_id
     ) AS attempts
     WHERE payment.payment_id = NEW.payment_id AND NOT CASE payment.status
+        WHEN 'processing' THEN attempts.succeeded = 0 AND attempts.open = 1
         WHEN 'completed' THEN attempts.succeeded = 1 AND attempts.open = 0
         WHEN 'failed' THEN attempts.failed > 0 AND attempts.succeeded + attempts.open = 0
         ELSE true
@@ -168,14 +151,14 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
             CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'a payment is completed or failed with an attempt that says so, and with none open',
+            MESSAGE = 'a payment is processed with one open attempt, and completed or failed with one that says so',
             DETAIL = format('payment_id %s, status %s', NEW.payment_id, NEW.status);
     END IF;
     RETURN NULL;
 END $$;
 
 CREATE CONSTRAINT TRIGGER payments_settled AFTER UPDATE ON payments
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.status IN ('completed', 'failed'))
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.status IN ('processing', 'completed', 'failed'))
     EXECUTE FUNCTION guard_payment_settled();
 
 -- payment_line_items --------------------------------------------------------------------------------------------------
@@ -235,9 +218,9 @@ DECLARE
     last RECORD;
     flaw TEXT;
 BEGIN
-    SELECT version, audit_head, status, updated_at, created_by, approved_by, cancel_kind INTO payment
+    SELECT version, audit_head, status, updated_at, created_by, approved_by, cancel_kind, amount_cents INTO payment
     FROM public.payments WHERE payment_id = NEW.payment_id FOR NO KEY UPDATE;
-    SELECT seq, entry_hash, new_status INTO last
+    SELECT seq, entry_hash, new_status, "timestamp" INTO last
     FROM public.payment_audit_log WHERE payment_id = NEW.payment_id ORDER BY seq DESC LIMIT 1;
     flaw := CASE
         WHEN (NEW.seq, NEW.prev_hash, NEW.previous_status)
@@ -248,8 +231,16 @@ BEGIN
             THEN 'the payment has another version, hash or status'
         WHEN NEW."timestamp" IS DISTINCT FROM payment.updated_at
             THEN 'the payment was changed at another time'
+        WHEN NEW."timestamp" NOT BETWEEN coalesce(last."timestamp", '-infinity') - interval '5 minutes'
+            AND clock_timestamp() + interval '5 minutes'
+            THEN 'it is not the time for it'
         WHEN NEW.action = 'created' AND NEW.actor_id <> payment.created_by
             THEN 'somebody else created the payment'
+        -- Here too, since a deferred check can be brought forward, and no line can be added after this row.
+        WHEN NEW.action = 'created' AND payment.amount_cents IS DISTINCT FROM (
+            SELECT sum(total_cents) FROM public.payment_line_items WHERE payment_id = NEW.payment_id
+        )
+            THEN 'its lines do not sum to its amount'
         -- Nobody's approval is the system's, for payers that need none.
         WHEN NEW.action = 'approved' AND NEW.actor_id IS DISTINCT FROM payment.approved_by
             AND (payment.approved_by IS NOT NULL OR NEW.actor_type <> 'system')
@@ -350,21 +341,28 @@ CREATE FUNCTION guard_attempt_agrees() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     payment RECORD;
 BEGIN
-    SELECT status, amount_cents, currency INTO payment
+    SELECT status, amount_cents, currency, vendor_id INTO payment
     FROM public.payments WHERE payment_id = NEW.payment_id FOR NO KEY UPDATE;
-    IF (NEW.amount_cents, NEW.currency) IS DISTINCT FROM (payment.amount_cents, payment.currency)
+    IF (NEW.amount_cents, NEW.currency, NEW.destination)
+            IS DISTINCT FROM (payment.amount_cents, payment.currency, payment.vendor_id::text)
+        OR (TG_OP = 'INSERT' AND (
+            NEW.submit_before > clock_timestamp() + interval '1 day' -- a provider forgets its key after that
+            OR NEW.attempt_no <> 1 + (
+                SELECT coalesce(max(attempt_no), 0) FROM public.payout_attempts WHERE payment_id = NEW.payment_id
+            )
+        ))
         OR ((NEW.state, payment.status) IN (
             ('ready', 'processing'),
             ('unknown', 'processing'),
             ('succeeded', 'completed'),
-            ('failed', 'failed'),
-            ('failed', 'processing') -- nothing was executed: another attempt follows
+            ('failed', 'failed')
         )) IS NOT TRUE
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
             CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'an attempt has its payment''s amount and currency, and a state that goes with its status',
+            MESSAGE = 'an attempt is its payment''s next, with its amount, currency and vendor, for a day at most, and '
+                'in a state that goes with its status',
             DETAIL = format('attempt_id %s, state %s, payment %s', NEW.attempt_id, NEW.state, payment.status);
     END IF;
     RETURN NEW;
