@@ -68,6 +68,12 @@ def running(sqs: MemorySqs, handle: Handle, **options: object) -> Iterator[Runni
     ]
 
 
+def work_until_the_stop() -> None:
+    """Keep a handler at work until Dramatiq has told its thread to end: nothing else is begun after it."""
+    thread = threading.current_thread()
+    until(lambda: not thread.running, within_s=30)  # type: ignore[attr-defined]
+
+
 def settle(settlement: Settlement, reason: str = "") -> Handle:
     return lambda delivery: delivery.settle_as(settlement, reason)
 
@@ -234,18 +240,17 @@ def test_a_stop_finishes_what_is_handled_and_hands_back_what_waits():
     sqs = MemorySqs()
     for number in range(12):
         sqs.put(EVENTS, str(number))
-    entered, release = threading.Semaphore(0), threading.Event()
+    entered = threading.Semaphore(0)
 
     def slow(delivery: Delivery) -> None:
         entered.release()
-        release.wait(10)
+        work_until_the_stop()
         delivery.settle_as(Settlement.DELETE)
 
     with running(sqs, slow, room=10):
         for _ in range(4):
             assert entered.acquire(timeout=5)
         until(lambda: sum(stored.receive_count for stored in sqs.held(EVENTS)) == 10)
-        threading.Timer(0.2, release.set).start()
     left = sqs.held(EVENTS)
     assert len(left) == 8, "four were finished"
     assert max(sqs.visible_in(EVENTS)) <= 0, "the others are visible again at once"
@@ -496,15 +501,17 @@ def test_a_stop_hands_back_in_batches_and_nothing_twice():
     sqs = MemorySqs()
     for number in range(24):
         sqs.put(EVENTS, str(number))
-    release = threading.Event()
+    entered = threading.Semaphore(0)
 
     def slow(delivery: Delivery) -> None:
-        release.wait(10)
+        entered.release()
+        work_until_the_stop()
         delivery.settle_as(Settlement.DELETE)
 
     with running(sqs, slow, room=30) as found:
+        for _ in range(4):
+            assert entered.acquire(timeout=5)
         until(lambda: found.broker.held == 24)
-        threading.Timer(0.2, release.set).start()
     returned = [entry["ReceiptHandle"] for entry in sqs.entries("change_message_visibility_batch")]
     assert len(returned) == len(set(returned)) == 20, "four were being handled"
     assert len(sqs.named("change_message_visibility_batch")) == 2
@@ -540,13 +547,14 @@ class SilentSqs(MemorySqs):
     def __init__(self) -> None:
         super().__init__()
         self.silent = False
+        self.patience_s = 0.5
         self.asked_in_vain = 0
 
     def change_message_visibility_batch(self, **arguments: object) -> dict:
         if not self.silent:
             return super().change_message_visibility_batch(**arguments)
         self.asked_in_vain += 1
-        threading.Event().wait(0.5)
+        threading.Event().wait(self.patience_s)
         raise unreachable()
 
 
@@ -554,18 +562,20 @@ def test_a_stop_with_a_silent_queue_ends_in_its_time_and_says_that_it_was_not_cl
     sqs = SilentSqs()
     for number in range(60):
         sqs.put(EVENTS, str(number))
-    release = threading.Event()
+    entered = threading.Semaphore(0)
 
     def slow(delivery: Delivery) -> None:
-        release.wait(10)
+        entered.release()
+        work_until_the_stop()
         delivery.settle_as(Settlement.DELETE)
 
     found = Running(sqs, replace(OPTIONS, room=60), slow)
     found.worker.start()
     found.broker.start()
+    for _ in range(4):
+        assert entered.acquire(timeout=5)
     until(lambda: found.broker.held == 60)
     sqs.silent = True
-    release.set()
     began = time.monotonic()
     assert main._drain(found.worker, found.broker, 2.0) is False
     assert time.monotonic() - began < 4, "56 messages would take six requests of half a second, three times each"
@@ -594,19 +604,23 @@ def test_the_drain_waits_for_every_handler_to_the_end_of_its_budget():
 
 def test_handing_back_after_an_outage_waits_for_no_request():
     sqs = SilentSqs()
+    sqs.patience_s = 2.0
     for number in range(20):
         sqs.put(EVENTS, str(number))
-    release = threading.Event()
+    entered, release = threading.Semaphore(0), threading.Event()
 
     def slow(_delivery: Delivery) -> None:
+        entered.release()
         release.wait(10)
 
     with running(sqs, slow, room=20) as found:
+        for _ in range(4):
+            assert entered.acquire(timeout=5)
         until(lambda: found.broker.held == 20)
         sqs.silent = True
         began = time.monotonic()
         found.broker.release_waiting()
-        assert time.monotonic() - began < 0.3, "the breaker's thread must go on asking"
+        assert time.monotonic() - began < 1, "the breaker's thread must go on asking"
         sqs.silent = False
         until(lambda: found.settled("returned") == 16)
         release.set()
