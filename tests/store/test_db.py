@@ -1,6 +1,5 @@
 """The transaction: what commits, what rolls back, what its errors are called, and how many flights it takes."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from store import db
 from store.db import Pool, PoolOptions, StoreFault, Transient, TransientReason
 from tests.kit import messages as m
 from tests.kit.funnel import once, rows
+from tests.kit.wire import FlightCounter
 from workers.local import postgres
 
 CANARY = "canary-8675309"
@@ -177,55 +177,14 @@ def test_what_fails_only_at_commit_is_raised_and_rolled_back(pool: Pool):
     assert rows(pool, "SELECT 1 FROM child") == []
 
 
-class Wire:
-    """A TCP proxy that counts how often the conversation turns from the client to the server."""
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._sockets = [self._listener]
-        self._lock = threading.Lock()
-        self._last = "server"
-        self.flights = 0
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        try:
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._target)
-                self._sockets += [client, server]
-                threading.Thread(target=self._pump, args=(client, server, "client"), daemon=True).start()
-                threading.Thread(target=self._pump, args=(server, client, "server"), daemon=True).start()
-        except OSError:
-            return
-
-    def _pump(self, source: socket.socket, sink: socket.socket, who: str) -> None:
-        try:
-            while data := source.recv(65_536):
-                with self._lock:
-                    self.flights += who == "client" and self._last == "server"
-                    self._last = who
-                if who == "server":
-                    threading.Event().wait(0.02)  # a slow answer, so that what the client sends meanwhile is one flight
-                sink.sendall(data)
-        except OSError:
-            return
-
-    def close(self) -> None:
-        for each in self._sockets:
-            each.close()
-
-
 @contextmanager
-def wired(server: postgres.Server, database_url: str) -> Iterator[tuple[Pool, Wire]]:
-    wire = Wire(("127.0.0.1", server.port))
-    url = database_url.replace(f":{server.port}/", f":{wire.port}/")
-    with db.open_pool(url, PoolOptions(size_min=1, size_max=1)) as pool:
+def wired(server: postgres.Server, database_url: str) -> Iterator[tuple[Pool, FlightCounter]]:
+    with (
+        FlightCounter(server.port).before(database_url) as (wire, url),
+        db.open_pool(url, PoolOptions(size_min=1, size_max=1)) as pool,
+    ):
         pool.wait(10)
         yield pool, wire
-    wire.close()
 
 
 def test_the_common_message_takes_two_flights(server: postgres.Server, database_url: str):

@@ -1,10 +1,6 @@
 """The probe: an answer in time from a server that writes, over a connection of its own; anything else is an outage."""
 
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -12,6 +8,7 @@ from psycopg import sql
 
 from store import db, probe
 from store.db import PoolOptions, Transient, TransientReason
+from tests.kit.wire import Valve
 from workers.local import postgres
 
 
@@ -52,56 +49,11 @@ def test_a_refused_login_is_told_so_that_fresh_credentials_are_fetched(database_
     assert told == [1]
 
 
-class Valve:
-    """A TCP proxy in front of a server that can be shut: what is sent is taken, and nothing ever comes back."""
-
-    def __init__(self, port: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._port = port
-        self._sockets = [self._listener]
-        self.shut_after: bytes | None = None
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        try:
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._port))
-                self._sockets += [client, server]
-                threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
-        except OSError:
-            return
-
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65_536):
-                if self.shut_after is not None and self.shut_after in data:
-                    return  # it stays open, and silent
-                sink.sendall(data)
-        except OSError:
-            return
-
-    def close(self) -> None:
-        for each in self._sockets:
-            each.close()
-
-
-@contextmanager
-def behind_a_valve(server: postgres.Server, database_url: str) -> Iterator[tuple[Valve, str]]:
-    valve = Valve(server.port)
-    try:
-        yield valve, database_url.replace(f":{server.port}/", f":{valve.port}/")
-    finally:
-        valve.close()
-
-
 @pytest.mark.parametrize("silent_from", [b"", b"pg_is_in_recovery"])
 def test_a_server_that_takes_the_question_and_never_answers_is_away_in_seconds(
     server: postgres.Server, database_url: str, silent_from: bytes
 ):
-    with behind_a_valve(server, database_url) as (valve, url):
+    with Valve(server.port).before(database_url) as (valve, url):
         probe.ask(url, 2)
         valve.shut_after = silent_from
         began = time.monotonic()

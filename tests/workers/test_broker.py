@@ -1,81 +1,18 @@
-"""The SQS broker under Dramatiq's real Worker: what is deleted, what comes back, and what is left after a stop."""
+"""The SQS broker under Dramatiq's real Worker: what is deleted, what comes back, and whose lease is kept."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 from dramatiq import MessageProxy
-from dramatiq.middleware import CurrentMessage
-from dramatiq.worker import ConsumerThread, Worker
+from dramatiq.worker import ConsumerThread
 
 from contracts.envelope import Queue
+from tests.kit.brokers import EVENTS, OPTIONS, AtWork, Running, backlog, running, settle
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
-from workers import main
-from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import Delivery, MissingRedrivePolicyError, Settlement, inbound_queue
-from workers.main import declare_actors
-from workers.telemetry import Metrics
 
-EVENTS = str(Queue.EVENTS)
 DLQ = f"{EVENTS}-dlq"
-OPTIONS = BrokerOptions(
-    room=16, poll_wait_s=0, visibility_s=30, renew_every_s=30, backoff_s=(5, 15, 45, 120, 300), backoff_jitter=0.2
-)
-Handle = Callable[[Delivery], None]
-
-
-class Running:
-    """A broker with a worker on it."""
-
-    def __init__(self, sqs: MemorySqs, options: BrokerOptions, handle: Handle) -> None:
-        self.sqs = sqs
-        self.metrics = Metrics()
-        queues = [inbound_queue(sqs, queue, URL + queue) for queue in Queue]  # type: ignore[arg-type]
-        self.broker = SqsBroker(sqs, queues, options, self.metrics)  # type: ignore[arg-type]
-
-        def actor() -> None:
-            delivery: object = CurrentMessage.get_current_message()
-            assert isinstance(delivery, Delivery)
-            handle(delivery)
-
-        declare_actors(self.broker, actor)
-        self.worker = Worker(self.broker, worker_threads=4, worker_timeout=50)
-
-    def lost(self) -> float:
-        return self.metrics.registry.get_sample_value("payments_visibility_extensions_total", {"result": "lost"}) or 0
-
-    def settled(self, result: str) -> float:
-        labels = {"queue": EVENTS, "result": result}
-        return self.metrics.registry.get_sample_value("payments_messages_settled_total", labels) or 0
-
-
-@contextmanager
-def running(sqs: MemorySqs, handle: Handle, **options: object) -> Iterator[Running]:
-    found = Running(sqs, replace(OPTIONS, **options), handle)  # type: ignore[arg-type]
-    found.worker.start()
-    found.broker.start()
-    try:
-        yield found
-    finally:
-        found.worker.stop(timeout=5_000)
-        assert found.broker.shut_down(5)
-    assert found.broker.held == 0, "room leaked"
-    assert not [
-        thread.name for thread in threading.enumerate() if thread.name.startswith(("poller", "lease", "settler"))
-    ]
-
-
-def work_until_the_stop() -> None:
-    """Keep a handler at work until Dramatiq has told its thread to end: nothing else is begun after it."""
-    thread = threading.current_thread()
-    until(lambda: not thread.running, within_s=30)  # type: ignore[attr-defined]
-
-
-def settle(settlement: Settlement, reason: str = "") -> Handle:
-    return lambda delivery: delivery.settle_as(settlement, reason)
 
 
 def say_nothing(_delivery: Delivery) -> None:
@@ -149,8 +86,7 @@ def test_a_failed_delete_leaks_no_room_and_costs_the_message_nothing(monkeypatch
     sqs = MemorySqs()
     monkeypatch.setattr("workers.settling.LATE_S", 0.01)
     sqs.faults["delete_message_batch"].extend(unreachable() for _ in range(3))
-    for number in range(60):
-        sqs.put(EVENTS, str(number))
+    backlog(60, sqs)
     with running(sqs, settle(Settlement.DELETE), room=4) as found:
         until(lambda: found.settled("deleted") + found.settled("given_up") == 60)
         assert found.broker.held == 0
@@ -169,19 +105,12 @@ def test_a_failed_receive_does_not_end_its_poller(monkeypatch):
 
 
 def test_the_lease_is_renewed_while_a_message_is_handled_and_while_it_waits():
-    sqs = MemorySqs()
-    for number in range(6):  # four threads: two messages wait
-        sqs.put(EVENTS, str(number))
-    release = threading.Event()
-
-    def slow(delivery: Delivery) -> None:
-        release.wait(10)
-        delivery.settle_as(Settlement.DELETE)
-
+    sqs = backlog(6)
+    slow = AtWork()
     with running(sqs, slow, visibility_s=1, renew_every_s=0.3):
         until(lambda: len(sqs.named("change_message_visibility_batch")) >= 5)
         assert all(stored.receive_count == 1 for stored in sqs.held(EVENTS)), "none was delivered a second time"
-        release.set()
+        slow.release()
         until(lambda: not sqs.held(EVENTS))
 
 
@@ -207,54 +136,22 @@ def test_a_lost_lease_is_noticed_and_not_fought():
 def test_a_message_held_too_long_is_given_up():
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
-    release = threading.Event()
-
-    def slow(_delivery: Delivery) -> None:
-        release.wait(10)
-
+    slow = AtWork()
     with running(sqs, slow, renew_every_s=0.05, hold_max_s=0.2) as found:
         until(lambda: found.lost() == 1)
-        release.set()
+        slow.release()
 
 
 def test_no_more_is_taken_than_there_is_room_for():
-    sqs = MemorySqs()
-    for number in range(40):
-        sqs.put(EVENTS, str(number))
-    release = threading.Event()
-
-    def slow(delivery: Delivery) -> None:
-        release.wait(10)
-        delivery.settle_as(Settlement.DELETE)
-
+    sqs = backlog(40)
+    slow = AtWork()
     with running(sqs, slow, room=6) as found:
         until(lambda: found.broker.held == 6)
         threading.Event().wait(0.1)  # a poller that ignored its room would have taken more by now
         assert found.broker.held == 6
         assert sum(stored.receive_count for stored in sqs.held(EVENTS)) == 6
-        release.set()
+        slow.release()
         until(lambda: not sqs.held(EVENTS))
-
-
-def test_a_stop_finishes_what_is_handled_and_hands_back_what_waits():
-    sqs = MemorySqs()
-    for number in range(12):
-        sqs.put(EVENTS, str(number))
-    entered = threading.Semaphore(0)
-
-    def slow(delivery: Delivery) -> None:
-        entered.release()
-        work_until_the_stop()
-        delivery.settle_as(Settlement.DELETE)
-
-    with running(sqs, slow, room=10):
-        for _ in range(4):
-            assert entered.acquire(timeout=5)
-        until(lambda: sum(stored.receive_count for stored in sqs.held(EVENTS)) == 10)
-    left = sqs.held(EVENTS)
-    assert len(left) == 8, "four were finished"
-    assert max(sqs.visible_in(EVENTS)) <= 0, "the others are visible again at once"
-    assert sum(stored.receive_count for stored in left) == 6
 
 
 def test_the_queue_of_a_delivery_is_the_one_it_came_from_whatever_its_body_says():
@@ -293,27 +190,6 @@ def test_a_dead_poller_is_noticed():
         poller.thread = alive
 
 
-def test_a_message_that_outlives_the_stop_is_left_to_its_lease_and_told():
-    sqs = MemorySqs()
-    sqs.put(EVENTS, "one")
-    entered, release = threading.Event(), threading.Event()
-
-    def slow(delivery: Delivery) -> None:
-        entered.set()
-        release.wait(10)
-        delivery.settle_as(Settlement.DELETE)
-
-    found = Running(sqs, OPTIONS, slow)
-    found.worker.start()
-    found.broker.start()
-    assert entered.wait(5)
-    found.worker.stop(timeout=100)
-    assert found.broker.shut_down(0.5) is False, "not everything was finished"
-    assert sqs.entries("change_message_visibility_batch") == [], "handed back, it would run twice at once"
-    release.set()
-    until(lambda: not sqs.held(EVENTS), what="the delete of what was finished late")
-
-
 def test_a_renewal_under_way_does_not_undo_a_back_off():
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
@@ -350,15 +226,8 @@ def test_a_queue_that_is_away_is_no_dead_poller(monkeypatch):
 
 
 def test_a_poller_whose_request_hangs_is_stuck_and_one_that_waits_for_room_is_not():
-    sqs = MemorySqs()
-    for number in range(8):
-        sqs.put(EVENTS, str(number))
-    release = threading.Event()
-
-    def slow(delivery: Delivery) -> None:
-        release.wait(10)
-        delivery.settle_as(Settlement.DELETE)
-
+    sqs = backlog(8)
+    slow = AtWork()
     with running(sqs, slow, room=4, poll_wait_s=1) as found:
         until(lambda: found.broker.held == 4)
         until(
@@ -367,26 +236,20 @@ def test_a_poller_whose_request_hangs_is_stuck_and_one_that_waits_for_room_is_no
             )
         )
         assert found.broker.stuck(patience_s=60) == []
-        release.set()
+        slow.release()
 
 
 def test_a_message_handled_past_every_limit_is_told():
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
-    release = threading.Event()
-
-    def slow(_delivery: Delivery) -> None:
-        release.wait(10)
-
+    slow = AtWork()
     with running(sqs, slow, renew_every_s=0.05, hold_max_s=0.1) as found:
         until(lambda: "message of payments-events" in found.broker.stuck(patience_s=0.2))
-        release.set()
+        slow.release()
 
 
 def test_a_poller_waits_for_room_for_ten_and_asks_for_ten():
-    sqs = MemorySqs()
-    for number in range(100):
-        sqs.put(EVENTS, str(number))
+    sqs = backlog(100)
     go_on = threading.Semaphore(0)
 
     def handle(delivery: Delivery) -> None:
@@ -429,17 +292,14 @@ def test_a_backlog_is_fetched_by_several_pollers_and_an_idle_queue_asked_by_one(
     with running(sqs, settle(Settlement.DELETE), room=60, pollers=3) as found:
         until(lambda: len(sqs.named("receive_message")) > 12)
         assert most[0] == 1, "an idle queue costs one long poll at a time"
-        for number in range(400):
-            sqs.put(EVENTS, str(number))
+        backlog(400, sqs)
         until(lambda: not sqs.held(EVENTS), within_s=20)
         assert most[0] == 3
         assert found.broker.dead_threads() == []
 
 
 def test_a_hundred_deletes_take_ten_requests():
-    sqs = MemorySqs()
-    for number in range(100):
-        sqs.put(EVENTS, str(number))
+    sqs = backlog(100)
     with running(sqs, settle(Settlement.DELETE), settle_age_s=5):
         until(lambda: not sqs.held(EVENTS))
     assert [len(call["Entries"]) for call in sqs.named("delete_message_batch")] == [10] * 10
@@ -457,8 +317,7 @@ def test_a_delete_waits_for_nine_others_no_longer_than_it_may():
 def test_an_entry_that_the_service_failed_to_delete_is_sent_again_alone(monkeypatch):
     monkeypatch.setattr("workers.settling.LATE_S", 0.01)
     sqs = MemorySqs(late=1)
-    for number in range(10):
-        sqs.put(EVENTS, str(number))
+    backlog(10, sqs)
     with running(sqs, settle(Settlement.DELETE), settle_age_s=5) as found:
         until(lambda: not sqs.held(EVENTS))
         until(lambda: found.settled("deleted") == 10)
@@ -486,38 +345,6 @@ def test_an_entry_that_the_service_never_deletes_is_given_up_and_comes_back(monk
     assert len(sqs.held(EVENTS)) == 1
 
 
-def test_a_stop_sends_the_deletes_that_still_wait_for_others():
-    sqs = MemorySqs()
-    for number in range(7):
-        sqs.put(EVENTS, str(number))
-    with running(sqs, settle(Settlement.DELETE), settle_age_s=60) as found:
-        until(lambda: found.broker.held == 0)
-        assert len(sqs.held(EVENTS)) == 7, "done, and not yet told"
-    assert sqs.held(EVENTS) == []
-    assert [len(call["Entries"]) for call in sqs.named("delete_message_batch")] == [7]
-
-
-def test_a_stop_hands_back_in_batches_and_nothing_twice():
-    sqs = MemorySqs()
-    for number in range(24):
-        sqs.put(EVENTS, str(number))
-    entered = threading.Semaphore(0)
-
-    def slow(delivery: Delivery) -> None:
-        entered.release()
-        work_until_the_stop()
-        delivery.settle_as(Settlement.DELETE)
-
-    with running(sqs, slow, room=30) as found:
-        for _ in range(4):
-            assert entered.acquire(timeout=5)
-        until(lambda: found.broker.held == 24)
-    returned = [entry["ReceiptHandle"] for entry in sqs.entries("change_message_visibility_batch")]
-    assert len(returned) == len(set(returned)) == 20, "four were being handled"
-    assert len(sqs.named("change_message_visibility_batch")) == 2
-    assert len(sqs.held(EVENTS)) == 20
-
-
 def test_a_message_changes_threads_once():
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
@@ -541,107 +368,15 @@ def test_a_broker_without_a_worker_does_not_start(monkeypatch):
         Running(MemorySqs(), OPTIONS, say_nothing).broker.start()
 
 
-class SilentSqs(MemorySqs):
-    """An SQS that takes a request and does not answer until its client has had enough."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.silent = False
-        self.patience_s = 0.5
-        self.asked_in_vain = 0
-
-    def change_message_visibility_batch(self, **arguments: object) -> dict:
-        if not self.silent:
-            return super().change_message_visibility_batch(**arguments)
-        self.asked_in_vain += 1
-        threading.Event().wait(self.patience_s)
-        raise unreachable()
-
-
-def test_a_stop_with_a_silent_queue_ends_in_its_time_and_says_that_it_was_not_clean():
-    sqs = SilentSqs()
-    for number in range(60):
-        sqs.put(EVENTS, str(number))
-    entered = threading.Semaphore(0)
-
-    def slow(delivery: Delivery) -> None:
-        entered.release()
-        work_until_the_stop()
-        delivery.settle_as(Settlement.DELETE)
-
-    found = Running(sqs, replace(OPTIONS, room=60), slow)
-    found.worker.start()
-    found.broker.start()
-    for _ in range(4):
-        assert entered.acquire(timeout=5)
-    until(lambda: found.broker.held == 60)
-    sqs.silent = True
-    began = time.monotonic()
-    assert main._drain(found.worker, found.broker, 2.0) is False
-    assert time.monotonic() - began < 4, "56 messages would take six requests of half a second, three times each"
-    assert sqs.asked_in_vain > 0
-
-
-def test_the_drain_waits_for_every_handler_to_the_end_of_its_budget():
-    sqs = MemorySqs()
-    for number in range(4):
-        sqs.put(EVENTS, str(number))
-    entered = threading.Semaphore(0)
-
-    def staggered(delivery: Delivery) -> None:
-        entered.release()
-        threading.Event().wait(0.4 + 0.3 * int(delivery.body))
-        delivery.settle_as(Settlement.DELETE)
-
-    found = Running(sqs, OPTIONS, staggered)
-    found.worker.start()
-    found.broker.start()
-    for _ in range(4):
-        assert entered.acquire(timeout=5)
-    assert main._drain(found.worker, found.broker, 3.0) is True
-    assert sqs.held(EVENTS) == []
-
-
-def test_handing_back_after_an_outage_waits_for_no_request():
-    sqs = SilentSqs()
-    sqs.patience_s = 2.0
-    for number in range(20):
-        sqs.put(EVENTS, str(number))
-    entered, release = threading.Semaphore(0), threading.Event()
-
-    def slow(_delivery: Delivery) -> None:
-        entered.release()
-        release.wait(10)
-
-    with running(sqs, slow, room=20) as found:
-        for _ in range(4):
-            assert entered.acquire(timeout=5)
-        until(lambda: found.broker.held == 20)
-        sqs.silent = True
-        began = time.monotonic()
-        found.broker.release_waiting()
-        assert time.monotonic() - began < 1, "the breaker's thread must go on asking"
-        sqs.silent = False
-        until(lambda: found.settled("returned") == 16)
-        release.set()
-
-
 def test_what_only_waits_for_too_long_is_handed_back_and_not_called_lost():
-    sqs = MemorySqs()
-    for number in range(10):
-        sqs.put(EVENTS, str(number))
-    release = threading.Event()
-
-    def slow(delivery: Delivery) -> None:
-        release.wait(10)
-        delivery.settle_as(Settlement.DELETE)
-
+    sqs = backlog(10)
+    slow = AtWork()
     with running(sqs, slow, room=20, renew_every_s=0.05, hold_max_s=0.3) as found:
         until(lambda: sum(seconds <= 0 for seconds in sqs.visible_in(EVENTS)) > 0 or found.lost() > 0)
         until(lambda: len(sqs.entries("change_message_visibility_batch")) >= 6)
         assert found.lost() <= 4, "only what is being handled is given up"
         assert found.broker.stuck(patience_s=60) == []
-        release.set()
+        slow.release()
 
 
 def test_one_slow_message_does_not_stop_a_queue_with_little_room():
@@ -663,9 +398,7 @@ def test_one_slow_message_does_not_stop_a_queue_with_little_room():
 
 def test_a_service_that_cannot_delete_for_a_moment_costs_no_message_its_tries(monkeypatch):
     monkeypatch.setattr("workers.settling.LATE_S", 0.2)
-    sqs = MemorySqs(late=90)
-    for number in range(200):
-        sqs.put(EVENTS, str(number))
+    sqs = backlog(200, MemorySqs(late=90))
     with running(sqs, settle(Settlement.DELETE), room=60) as found:
         until(lambda: found.settled("deleted") == 200, within_s=10)
         assert found.settled("given_up") == 0
