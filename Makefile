@@ -8,7 +8,7 @@ READY  := .venv/.ready
 POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-postgres-15 storm check format golden lock clean
+.PHONY: help setup run test test-postgres-15 drills check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -43,8 +43,8 @@ test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Po
 	esac
 	@PAYMENTS_POSTGRES_BIN='$(POSTGRES_15_BIN)' $(BIN)/python -m pytest tests/store tests/handlers tests/journey $(ARGS)
 
-storm: $(READY) ## Blow crashes, stops, an outage of Postgres and a backlog over a real fleet (3 minutes); STORM=short takes 2
-	@STORM='$(or $(STORM),full)' $(BIN)/python -m pytest -m storm -s tests/storm $(ARGS)
+drills: $(READY) ## Kill and stop a real fleet, take Postgres away, send a backlog (3 minutes); DRILLS=short takes 2
+	@DRILLS='$(or $(DRILLS),full)' $(BIN)/python -m pytest -m drill -s tests/drills $(ARGS)
 
 check: $(READY) ## Format, lint, types, import contracts and templates; stops at the first that fails
 	@$(call step,ruff format)

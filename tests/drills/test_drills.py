@@ -1,4 +1,4 @@
-"""What a fleet must survive, at its real size: `make storm`. CI runs the same with smaller numbers.
+"""What a fleet must survive, at its real size: `make drills`. CI runs the same with smaller numbers.
 
 Every figure is taken from outside: the database, the queues, the processes' own metrics and logs.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.storm.ground import SHORT, Ground, ground, say, until, without_postgres
+from tests.drills.ground import SHORT, Ground, ground, say, until, without_postgres
 
-pytestmark = [pytest.mark.storm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
 
 #: A killed worker's messages come back when their lease ends: shorter than in production, so that it can be waited for.
 LEASE = {"PAYMENTS_VISIBILITY_S": "8", "PAYMENTS_LEASE_RENEW_S": "3"}

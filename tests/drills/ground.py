@@ -1,4 +1,4 @@
-"""What a storm blows over: real servers, real worker processes that can be killed, and counts taken from outside."""
+"""What a drill is held on: real servers, real worker processes that can be killed, and counts taken from outside."""
 
 import json
 import os
@@ -28,18 +28,18 @@ from workers.local.processes import LOOPBACK, Child, Program, free_port
 from workers.local.stack import Running, StackOptions, infrastructure
 from workers.main import run_migrate
 
-#: A whole storm, or the short one of CI.
-SHORT = os.environ.get("STORM", "full") == "short"
+#: A whole drill, or the short one of CI.
+SHORT = os.environ.get("DRILLS", "full") == "short"
 PROJECT = Path(__file__).parents[2]
 VENDOR = UUID("22222222-2222-4222-8222-222222222222")
 DISPATCHER = sending.Sender(UUID("66666666-6666-4666-8666-666666666666"))
-#: Waits as a storm does: for minutes, and without a query every few milliseconds.
+#: Waits as a drill does: for minutes, and without a query every few milliseconds.
 until = partial(sqs.until, within_s=60.0, every_s=0.1)
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
 
 
 def say(line: str) -> None:
-    """Report progress: a storm takes minutes."""
+    """Report progress: a drill takes minutes."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
@@ -81,7 +81,7 @@ class Process:
 
 @dataclass
 class Ground:
-    """A stack without a fleet, and the processes that a storm has started on it."""
+    """A stack without a fleet, and the processes that a drill has started on it."""
 
     running: Running
     home: Path
@@ -212,7 +212,7 @@ class Ground:
 
 @contextmanager
 def ground(home: Path, **overrides: str) -> Iterator[Ground]:
-    """Run Postgres and a local AWS, migrated and with the fleet's users; stop whatever a storm has started."""
+    """Run Postgres and a local AWS, migrated and with the fleet's users; stop whatever a drill has started."""
     options = StackOptions(data_dir=home / "data", say=lambda _line: None)
     with infrastructure(options) as running:
         run_migrate(settings.load(running.environment()))
