@@ -22,7 +22,7 @@ from workers.local.processes import LOOPBACK, Child, LocalStackError, Program, t
 from workers.local.template import TEMPLATE_PATH
 
 #: What is installed, and the script that is run; together they name the installation.
-PARTS = Path(__file__).with_name("fauxqs")
+PARTS = Path(__file__).with_name("npm")
 _NAMES = ("package.json", "package-lock.json", "serve.mjs")
 _READY_S = 30.0
 _INSTALL_S = 300.0

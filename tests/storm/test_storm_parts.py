@@ -1,0 +1,270 @@
+"""Every fault of the storm's proxies really happens to who speaks through them, and is counted then."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.kit import bus, fauxqs
+from tests.kit.sqs import until
+from tests.storm import aws_proxy as proxied
+from tests.storm.servers import AwsWeather, PgWeather, aws_proxy, pg_proxy
+from workers.local import aws
+
+pytestmark = pytest.mark.stack
+
+ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=2.5)
+
+
+@dataclass
+class Cloud:
+    """SQS and the bus behind the proxy."""
+
+    weather: AwsWeather
+    sqs: Any
+    events: Any
+    url: str
+    record: Path
+
+    def send(self, *bodies: str) -> Any:
+        entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
+        return self.sqs.send_message_batch(QueueUrl=self.url, Entries=entries)
+
+    def receive(self) -> list[dict[str, Any]]:
+        answer = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+        return answer.get("Messages", [])
+
+    def receive_later(self, count: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+
+        def all_there() -> bool:
+            found.extend(self.receive())
+            return len(found) >= count
+
+        until(all_there, within_s=30, what=f"{count} messages", every_s=0.1)
+        return found
+
+    def delete(self, messages: list[dict[str, Any]]) -> Any:
+        entries = [{"Id": str(n), "ReceiptHandle": found["ReceiptHandle"]} for n, found in enumerate(messages)]
+        return self.sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
+
+    def put(self, count: int = 1) -> Any:
+        entry = {"EventBusName": "b", "Source": "s", "DetailType": "PaymentCreated", "Detail": '{"a": 1}'}
+        return self.events.put_events(Entries=[entry] * count)
+
+    def taken(self) -> int:
+        return len(list(bus.recorded(self.record)))
+
+    def left(self) -> int:
+        names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
+        return sum(map(int, found.values()))
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    home = tmp_path_factory.mktemp("cloud")
+    with ExitStack() as stack:
+        direct = stack.enter_context(fauxqs.serving(home / "fauxqs.log"))
+        queues = fauxqs.create_queues(direct)
+        weather = stack.enter_context(aws_proxy(direct, home / "bus.jsonl", home / "proxy.log", seed=1))
+        session = aws.session(weather.endpoint_url)
+        sqs: Any = session.client("sqs", config=ONCE)
+        yield Cloud(weather, sqs, session.client("events", config=ONCE), queues["approvals"], home / "bus.jsonl")
+
+
+@pytest.fixture
+def cloud(sky: Cloud) -> Iterator[Cloud]:
+    sky.sqs.purge_queue(QueueUrl=sky.url)
+    yield sky
+    sky.weather.calm()
+
+
+def test_without_a_fault_everything_passes(cloud):
+    before = cloud.weather.told()
+    assert len(cloud.send("a", "b")["Successful"]) == 2
+    found = cloud.receive()
+    assert [message["Body"] for message in found] == ["a", "b"]
+    assert len(cloud.delete(found)["Successful"]) == 2
+    assert cloud.left() == 0
+    assert "EventId" in cloud.put()["Entries"][0]
+    after = cloud.weather.told()
+    assert after["faults"] == before["faults"]
+    assert after["deliveries"] == before["deliveries"] + 2
+
+
+@pytest.mark.parametrize("side", ["sqs", "bus"])
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("throttled", "ThrottlingException"), ("error 500", "InternalFailure"), ("error 503", "ServiceUnavailable")],
+)
+def test_an_error_reaches_the_client_and_nothing_the_server(cloud, side, kind, code):
+    taken = cloud.taken()
+    with cloud.weather.only(f"{side}: {kind}"), pytest.raises(ClientError, match=code):
+        cloud.put() if side == "bus" else cloud.send("a")
+    assert (cloud.taken(), cloud.left()) == (taken, 0)
+
+
+@pytest.mark.parametrize("side", ["sqs", "bus"])
+@pytest.mark.parametrize(
+    ("kind", "done"), [("reset before", 0), ("reset after success", 1), ("silent after success", 1)]
+)
+def test_a_broken_connection_leaves_the_client_in_doubt(cloud, side, kind, done):
+    taken = cloud.taken()
+    with cloud.weather.only(f"{side}: {kind}"), pytest.raises(BotoCoreError):
+        cloud.put() if side == "bus" else cloud.send("a")
+    assert (cloud.taken() - taken if side == "bus" else cloud.left()) == done
+
+
+@pytest.mark.parametrize("side", ["sqs", "bus"])
+def test_some_entries_of_a_batch_fail_and_are_not_done(cloud, side):
+    taken = cloud.taken()
+    with cloud.weather.only(f"{side}: entries failed"):
+        told = cloud.put(10) if side == "bus" else cloud.send(*"abcdefghij")
+    if side == "bus":
+        failed = [entry for entry in told["Entries"] if "ErrorCode" in entry]
+        assert told["FailedEntryCount"] == len(failed) >= 1
+        assert cloud.taken() - taken == 10 - len(failed)
+    else:
+        assert len(told["Failed"]) >= 1
+        assert cloud.left() == 10 - len(told["Failed"]) == len(told.get("Successful", []))
+
+
+@pytest.mark.parametrize("side", ["sqs", "bus"])
+def test_a_slow_answer_is_an_answer(cloud, side):
+    began = time.monotonic()
+    with cloud.weather.only(f"{side}: slow"):
+        cloud.put() if side == "bus" else cloud.send("a")
+    assert time.monotonic() - began >= proxied.SLOW_S[0]
+
+
+@pytest.mark.parametrize("side", ["sqs", "bus"])
+def test_a_stall_holds_every_request_and_counts_once(cloud, side):
+    before, began = cloud.weather.faults(), time.monotonic()
+    cloud.weather.stall(side, 0.5)
+    for _ in range(2):
+        cloud.put() if side == "bus" else cloud.send("a")
+    assert time.monotonic() - began >= 0.4
+    assert cloud.weather.faults() - before == {f"{side}: stalled": 1}
+
+
+def test_a_delete_that_is_lost_was_confirmed(cloud):
+    cloud.send("a")
+    found = cloud.receive()
+    with cloud.weather.only("sqs: lost delete"):
+        assert len(cloud.delete(found)["Successful"]) == 1
+    assert cloud.left() == 1
+
+
+def test_a_delete_that_is_late_is_done_in_the_end(cloud):
+    cloud.send("a")
+    found = cloud.receive()
+    cloud.weather.tell(late_delete_s=[1, 1])
+    with cloud.weather.only("sqs: late delete"):
+        assert len(cloud.delete(found)["Successful"]) == 1
+        assert cloud.left() == 1
+    until(lambda: cloud.left() == 0, within_s=60, what="the delete", every_s=0.2)
+
+
+def test_a_body_is_sent_again_as_another_message(cloud):
+    cloud.send("a")
+    with cloud.weather.only("sqs: sent again"):
+        first = cloud.receive()
+    second = cloud.receive()
+    assert [message["Body"] for message in first + second] == ["a", "a"]
+    assert first[0]["MessageId"] != second[0]["MessageId"]
+
+
+def test_a_delivery_is_made_twice_and_the_first_delete_ends_both(cloud):
+    cloud.send("a")
+    with cloud.weather.only("sqs: delivered twice"):
+        first = cloud.receive()
+        second = cloud.receive_later(1)
+    assert first[0]["MessageId"] == second[0]["MessageId"]
+    assert first[0]["ReceiptHandle"] != second[0]["ReceiptHandle"]
+    cloud.delete(second)
+    assert cloud.left() == 0
+
+
+def test_messages_are_held_back_and_come_after_later_ones(cloud):
+    cloud.send(*"abcdefghij")
+    with cloud.weather.only("sqs: held back"):
+        first = cloud.receive()
+        assert 1 <= len(first) < 10
+        late = cloud.receive_later(10 - len(first))
+    assert sorted(message["Body"] for message in first + late) == list("abcdefghij")
+
+
+def test_messages_of_a_batch_are_shuffled(cloud):
+    cloud.send(*"abcdefghij")
+    with cloud.weather.only("sqs: shuffled"):
+        order = [message["Body"] for message in cloud.receive()]
+    assert sorted(order) == list("abcdefghij") != order
+
+
+def test_every_kind_has_a_test_here():
+    tested = Path(__file__).read_text()
+    kinds = {kind.removeprefix("sqs: ").removeprefix("bus: ") for kind in proxied.FAULTS}
+    assert [kind for kind in kinds if kind not in tested] == []
+
+
+@pytest.fixture
+def line(server, database_url, tmp_path) -> Iterator[tuple[PgWeather, str]]:
+    with pg_proxy(server.port, tmp_path / "proxy.log", seed=1) as weather:
+        yield weather, database_url.replace(f":{server.port}/", f":{weather.port}/")
+
+
+def test_a_delay_lengthens_every_trip_and_ends(line):
+    weather, url = line
+    with psycopg.connect(url, autocommit=True) as connection:
+        weather.tell(delay_s=0.2)
+        began = time.monotonic()
+        connection.execute("SELECT 1")
+        assert time.monotonic() - began >= 0.4, "there and back"
+        weather.tell(delay_s=0.0)
+        assert connection.execute("SELECT 2").fetchone() == (2,)
+    assert weather.faults() == {"postgres: delayed": 1}
+
+
+def test_a_stall_holds_everything_and_loses_nothing(line):
+    weather, url = line
+    with psycopg.connect(url, autocommit=True) as connection:
+        weather.tell(stall_s=0.5)
+        began = time.monotonic()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert time.monotonic() - began >= 0.4
+    assert weather.faults() == {"postgres: stalled": 1}
+
+
+def test_a_cut_breaks_every_connection_and_lets_new_ones_in(line):
+    weather, url = line
+    with psycopg.connect(url) as connection:
+        weather.tell(cut_share=1.0)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert weather.faults() == {"postgres: cut": 1}
+
+
+def test_a_cut_at_commit_leaves_the_transaction_done_and_the_client_in_doubt(line):
+    weather, url = line
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE told (number int)")
+        connection.commit()
+        weather.tell(cut_at_commit=1)
+        connection.execute("INSERT INTO told VALUES (1)")
+        with pytest.raises(psycopg.OperationalError):
+            connection.commit()
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT number FROM told").fetchall() == [(1,)]
+    assert weather.faults() == {"postgres: cut at commit": 1}
+    assert json.dumps(weather.faults())
