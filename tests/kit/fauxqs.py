@@ -56,8 +56,13 @@ def serving(log_path: Path) -> Iterator[str]:
         child.stop()
 
 
-def create_queues(endpoint_url: str) -> dict[str, str]:
-    """Make the queues of the deployment's template, redrive and retention included; return their URLs by our names."""
+def create_queues(endpoint_url: str, prefix: str = "") -> dict[str, str]:
+    """Make the queues of the deployment's template, redrive and retention included; return their URLs by our names.
+
+    Args:
+        endpoint_url: the server.
+        prefix: is put before every name, so that one server holds several sets.
+    """
     client: Any = aws.session(endpoint_url).client("sqs")
     made: dict[str, str] = {}
     resources = _resources()
@@ -68,7 +73,9 @@ def create_queues(endpoint_url: str) -> dict[str, str]:
             target = made[f"{name}_dlq"]
             arn = client.get_queue_attributes(QueueUrl=target, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
             attributes["RedrivePolicy"] = json.dumps({**policy, "deadLetterTargetArn": arn})
-        made[name] = client.create_queue(QueueName=properties["QueueName"], Attributes=attributes)["QueueUrl"]
+        made[name] = client.create_queue(QueueName=f"{prefix}{properties['QueueName']}", Attributes=attributes)[
+            "QueueUrl"
+        ]
     return made
 
 
