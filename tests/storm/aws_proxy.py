@@ -25,7 +25,7 @@ from workers.local.processes import LOOPBACK
 CONTROL = "/control"
 #: What a stall does not answer in time is answered late; longer than the shortest timeout of a client (5 s).
 SILENT_S = 20.0
-SLOW_S = (0.2, 2.0)
+SLOW_S = (0.1, 1.0)
 #: A copy of a delivery carries another receipt handle, as SQS would give it; this is how it is told apart here.
 _AGAIN = re.compile(rb"~again\d+")
 #: For how long a message is held back, and after how long it is forgotten: its lease is over soon.

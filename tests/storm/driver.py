@@ -19,8 +19,8 @@ from tests.storm.schedule import Strike
 from tests.storm.servers import Ground
 from workers.local.logins import user
 
-#: How many messages may be outstanding, in the queues and in the outbox, before the feeder waits.
-OUTSTANDING_MAX = 800
+#: How many messages may be outstanding in the queues, and how many rows in the outbox, before the feeder waits.
+OUTSTANDING_MAX, UNSENT_MAX = 1_200, 4_000
 _LOOK_EVERY_S = 0.2
 _COUNT_EVERY_S = 0.5
 _TICK_S = 0.05
@@ -90,7 +90,7 @@ class Feeder(threading.Thread):
         """Feed until there is enough, or until told to stop."""
         try:
             while not self.stopping.is_set() and self.sent.total() + self.own < self._messages_max:
-                room = OUTSTANDING_MAX - self._outstanding() - self.unsent
+                room = OUTSTANDING_MAX - self._outstanding() if self.unsent < UNSENT_MAX else 0
                 self._post(list(islice(self._traffic, max(0, room))))
                 self.stopping.wait(_LOOK_EVERY_S)
         except BaseException as trouble:  # noqa: BLE001 - told by the driver, which ends the storm

@@ -24,10 +24,10 @@ START_S = 90.0
 #: How wrong the clock of a host may be, in seconds.
 SKEW_S = 90.0
 #: How many processes of a kind the fleet has.
-SIZES: Mapping[str, int] = {"worker": 3, "relay": 2}
+SIZES: Mapping[str, int] = {"worker": 3, "relay": 3}
 #: What differs from the defaults beside the fast profile: leases that can be waited for, early looks at attempts.
 PROFILE: Mapping[str, str] = {
-    "PAYMENTS_WORKER_THREADS": "4",
+    "PAYMENTS_WORKER_THREADS": "8",
     "PAYMENTS_PREFETCH_FACTOR": "4",
     "PAYMENTS_VISIBILITY_S": "8",
     "PAYMENTS_LEASE_RENEW_S": "3",
