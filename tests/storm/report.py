@@ -94,10 +94,14 @@ class Report:
 
 
 def profile() -> dict[str, str]:
-    """Return every interval and limit that differs from its default."""
+    """Return every interval and limit that differs from its default; ports are none."""
     defaults = dict(reference())
     chosen = {**FAST_PROFILE, **PROFILE}
-    return {name.removeprefix("PAYMENTS_"): value for name, value in chosen.items() if defaults[name] != value}
+    return {
+        name.removeprefix("PAYMENTS_"): value
+        for name, value in chosen.items()
+        if defaults[name] != value and not name.endswith("_PORT")
+    }
 
 
 def _counted(counts: Mapping[str, int]) -> list[str]:
@@ -107,4 +111,4 @@ def _counted(counts: Mapping[str, int]) -> list[str]:
 def _paragraph(title: str, words: Sequence[str]) -> list[str]:
     """Return words under a title, wrapped."""
     text = " ".join(words).rstrip(",")
-    return wrap(text, _WIDTH, initial_indent=f"{title:<13}", subsequent_indent=" " * 13)
+    return wrap(text, _WIDTH, initial_indent=f"{title:<13}", subsequent_indent=" " * 13, break_on_hyphens=False)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.kit import bus, fauxqs
 from tests.kit.sqs import until
 from tests.storm import aws_proxy as proxied
+from tests.storm import launch, schedule
+from tests.storm.driver import Storm
+from tests.storm.fleet import SIZES, Fleet
+from tests.storm.report import FINDINGS_MAX, Report
 from tests.storm.servers import AwsWeather, PgWeather, aws_proxy, pg_proxy
 from workers.local import aws
 
@@ -267,4 +272,43 @@ def test_a_cut_at_commit_leaves_the_transaction_done_and_the_client_in_doubt(lin
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT number FROM told").fetchall() == [(1,)]
     assert weather.faults() == {"postgres: cut at commit": 1}
-    assert json.dumps(weather.faults())
+
+
+def test_the_seed_alone_decides_what_strikes_when():
+    first, again, other = (schedule.planned(seed, 600) for seed in (1, 1, 2))
+    assert first == again != other
+    assert {strike.kind for strike in first} == set(schedule.STRIKES)
+    assert all(before.at_s < after.at_s for before, after in pairwise(first))
+
+
+def test_every_kind_of_fault_has_its_rates():
+    assert set(schedule.BASE) == set(schedule.GUST) == set(proxied.FAULTS)
+    assert set(schedule.PROVIDER_BASE) == set(schedule.PROVIDER_GUST) == set(launch.PROVIDER_FAULTS)
+
+
+def test_every_strike_can_be_done():
+    for kind in schedule.STRIKES:
+        verb, _, whom = kind.partition(" ")
+        done = hasattr(Fleet, verb) if whom in SIZES else hasattr(Storm, f"_{kind.replace(' ', '_')}")
+        assert done, kind
+
+
+def test_the_provider_is_troubled_and_counted(tmp_path):
+    rates, faults = tmp_path / "rates.json", tmp_path / "faults.jsonl"
+    rates.write_text(json.dumps({launch.BUSY: 1.0}))
+    trouble = launch.Trouble("1", rates, faults)
+    assert trouble.strikes(launch.BUSY)
+    assert not trouble.strikes(launch.LOST)
+    assert [json.loads(line) for line in faults.read_text().splitlines()] == [{"kind": launch.BUSY}]
+
+
+def test_a_report_tells_everything_and_its_verdict(tmp_path):
+    report = Report(7, SIZES, sent={"work": 3}, own=2, faults={"sqs: slow": 4}, effects={"payments": 3})
+    report.seconds["storm"] = 1.0
+    for told in ("seed 7", "VISIBILITY_S=8", "5 (5 a second)", "sqs: slow 4", "payments 3", "verdict: sound"):
+        assert told in report.text()
+    report.findings = [("lost", "payment 1", "is not there")] * 60
+    assert report.text().count("lost: payment 1: is not there") == FINDINGS_MAX
+    assert "verdict: VIOLATED, 60 findings" in report.text()
+    report.keep(tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["messages"] == 5
