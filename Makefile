@@ -8,7 +8,7 @@ READY  := .venv/.ready
 POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-postgres-15 drills check format golden lock clean
+.PHONY: help setup run test test-postgres-15 drills storm sweep fuzz mutations check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -45,6 +45,19 @@ test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Po
 
 drills: $(READY) ## Kill and stop a real fleet, take Postgres away, send a backlog (3 minutes); DRILLS=short takes 2
 	@DRILLS='$(or $(DRILLS),full)' $(BIN)/python -m pytest -m drill -s tests/drills $(ARGS)
+
+storm: $(READY) ## Blow every fault at once over a real fleet; SEED=N, MESSAGES=N and MINUTES=N (10), then an independent audit
+	@$(BIN)/python -m tests.storm $(if $(SEED),--seed $(SEED)) $(if $(MESSAGES),--messages $(MESSAGES)) \
+	    $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+sweep: $(READY) ## Kill a process at every step to the outside, restart it, audit (2 minutes)
+	@$(BIN)/python -m pytest -m sweep -v tests/sweep $(ARGS)
+
+fuzz: $(READY) ## Feed hostile bodies to parser, decisions and the real queue; MINUTES=N, SEED=N, ARGS for more
+	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+mutations: $(READY) ## Break the code on purpose, one guarantee at a time, and show which test notices (2 minutes)
+	@$(BIN)/python -m tests.mutations $(ARGS)
 
 check: $(READY) ## Format, lint, types, import contracts and templates; stops at the first that fails
 	@$(call step,ruff format)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ def after_stop(storm: Storm) -> list[Finding]:
     sessions = storm.ask(SESSIONS, [[user(role) for role in BESIDE_POOL]])
     found += [("leak: connection", row["usename"], f"{row['sessions']} sessions after the stop") for row in sessions]
     return [*found, *_in_flight(storm)]
+
+
+def faults_told(storm: Storm) -> list[Finding]:
+    """Return the faults that the processes told of: bugs, or broken invariants, whatever came of their messages."""
+    told: Counter[str] = Counter()
+    for slot in storm.fleet.slots:
+        with slot.running.child.program.log_path.open() as lines:
+            faults = (json.loads(line) for line in lines if '"event": "fault"' in line)
+            told.update(f"{fault['error']} at {fault['where']}" for fault in faults)
+    return [("fault", what, f"{count} times") for what, count in told.items()]
 
 
 def _held(storm: Storm, fresh: dict[str, int]) -> Iterator[Finding]:

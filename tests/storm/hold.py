@@ -66,6 +66,7 @@ def hold(options: Options, traffic: Iterable[Outgoing], judge: Judge) -> Report:
         with _timed(report, "census"):
             findings += census.at_rest(storm)
             findings += census.after_stop(storm)
+            findings += census.faults_told(storm)
         _tell(report, storm)
         with _timed(report, "audit"):
             evidence = gathered(found)

@@ -8,7 +8,7 @@ import json
 import random
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,15 +109,16 @@ class Link:
 
 
 class End(asyncio.Protocol):
-    """One side of a link: what arrives here goes out at the other."""
+    """One side of a link: what arrives here goes out at the other, in the same order whatever the weather."""
 
     other: "End"
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self.transport: asyncio.Transport | None = None
-        self._waiting: list[bytes] = []  # what came before this side was connected
-        self._free_at = 0.0
+        self._unsent: list[bytes] = []  # what came before this side was connected
+        self._held: deque[tuple[float, bytes]] = deque()  # what came from this side and goes on later: (when, what)
+        self._ended = False
 
     @staticmethod
     def accepted(weather: Weather) -> "End":
@@ -134,9 +135,9 @@ class End(asyncio.Protocol):
         if self._link not in self._link.weather.links:
             transport.abort()  # the client has left meanwhile
             return
-        for data in self._waiting:
+        for data in self._unsent:
             transport.write(data)
-        self._waiting.clear()
+        self._unsent.clear()
 
     def data_received(self, data: bytes) -> None:
         link, weather = self._link, self._link.weather
@@ -145,26 +146,34 @@ class End(asyncio.Protocol):
             weather.faults[CUT_AT_COMMIT] += link.cut()
             return
         now = time.monotonic()
-        at = max(self._free_at, weather.held_until(now))
-        if at <= now:
+        at = weather.held_until(now)
+        if at <= now and not self._held:
             self.other.send(data)
             return
-        self._free_at = at + 1e-6  # keeps the order, also of what comes when the weather is fine again
-        asyncio.get_running_loop().call_later(at - now, self.other.send, data)
+        self._held.append((max(at, self._held[-1][0]) if self._held else at, data))
+        if len(self._held) == 1:
+            asyncio.get_running_loop().call_at(at, self._release)
+
+    def _release(self) -> None:
+        """Send on what is due, and come back for the rest."""
+        while self._held and self._held[0][0] <= time.monotonic():
+            self.other.send(self._held.popleft()[1])
+        if self._held:
+            asyncio.get_running_loop().call_at(self._held[0][0], self._release)
+        elif self._ended:
+            self._link.close()
 
     def send(self, data: bytes) -> None:
         """Send on this side."""
         if self.transport is None:
-            self._waiting.append(data)
+            self._unsent.append(data)
         elif not self.transport.is_closing():
             self.transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        late_s = max(0.0, self._free_at - time.monotonic())
-        if late_s:
-            asyncio.get_running_loop().call_later(late_s + 0.001, self._link.close)
-        else:
+        self._ended = True
+        if not self._held:
             self._link.close()
 
 

@@ -249,6 +249,19 @@ def test_a_stall_holds_everything_and_loses_nothing(line):
     assert weather.faults() == {"postgres: stalled": 1}
 
 
+def test_no_weather_changes_the_order_of_what_passes(line):
+    weather, url = line
+    with psycopg.connect(url, autocommit=True) as connection:
+        for spell in ({"delay_s": 0.01}, {"stall_s": 0.2}, {"delay_s": 0.0}, {"delay_s": 0.002}) * 3:
+            with connection.pipeline():
+                first = [connection.execute("SELECT %s::int", [number]) for number in range(50)]
+                weather.tell(**spell)
+                later = [connection.execute("SELECT %s::int", [number]) for number in range(50, 200)]
+                found = [cursor.fetchone() for cursor in first + later]
+            assert found == [(number,) for number in range(200)]
+    assert weather.told()["connections"] == 1
+
+
 def test_a_cut_breaks_every_connection_and_lets_new_ones_in(line):
     weather, url = line
     with psycopg.connect(url) as connection:
