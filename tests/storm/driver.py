@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
@@ -17,6 +17,7 @@ from tests.storm import schedule
 from tests.storm.fleet import Fleet, Slot
 from tests.storm.schedule import Strike
 from tests.storm.servers import Ground
+from tests.storm.traffic import Outgoing
 from workers.local.logins import user
 
 #: How many messages may be outstanding in the queues, and how many rows in the outbox, before the feeder waits.
@@ -48,22 +49,6 @@ SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL AND failed_at IS 
 TERMINATE = """
 SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity WHERE usename = ANY(%s) AND random() < %s
 """
-
-
-class Outgoing(Protocol):
-    """One message of the traffic.
-
-    Attributes:
-        queue: our name of the queue that it goes to.
-        body: its body.
-        message_attributes: as SQS takes them.
-        label: what sort of message it is, for the report.
-    """
-
-    queue: str
-    body: str
-    message_attributes: Mapping[str, Any]
-    label: str
 
 
 class StormError(Exception):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.storm import census
-from tests.storm.driver import Feeder, Outgoing, Storm, StormError
+from tests.storm.driver import Feeder, Storm, StormError
 from tests.storm.evidence import Gathered, gathered
 from tests.storm.fleet import SIZES, Fleet
 from tests.storm.report import Report
 from tests.storm.servers import Ground, ground
+from tests.storm.traffic import Outgoing
 from workers.local.aws import PROJECT_ROOT
 
 #: What of the given minutes is kept for the calm, the census and the audit, in seconds, and the least that must blow.

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from contracts.provider import Accepted, Answer, Declined, LookUp, PayoutOrder, TryLater, Unknown
+from tests.storm.manifest import DECLINED_ENDING
 from workers import cli, clock
 from workers.providers import SandboxProvider
 
@@ -73,7 +74,7 @@ def trouble_provider(trouble: Trouble) -> None:
             return TryLater("storm")
         if trouble.strikes(LOST):
             return Unknown("storm")
-        answer = submit(self, order)
+        answer = declined(order) or submit(self, order)
         return Unknown("storm") if _certain(answer) and trouble.strikes(DONE_UNKNOWN) else answer
 
     def troubled_look_up(self: SandboxProvider, order: PayoutOrder) -> LookUp:
@@ -83,6 +84,13 @@ def trouble_provider(trouble: Trouble) -> None:
 
     SandboxProvider.submit = troubled_submit  # type: ignore[method-assign]
     SandboxProvider.look_up = troubled_look_up  # type: ignore[method-assign]
+
+
+def declined(order: PayoutOrder) -> Declined | None:
+    """Return the provider's refusal, for the amounts that it always declines."""
+    if order.money.amount_cents % 100 == DECLINED_ENDING:
+        return Declined("account_closed", "The account is closed.")
+    return None
 
 
 def _certain(answer: Answer) -> bool:

@@ -117,7 +117,7 @@ class Manifest:
             if not known:
                 known.append(sent)
 
-    def keys(self) -> Iterator[tuple[str, str]]:
+    def sent(self) -> Iterator[tuple[str, str]]:
         """Every message key with its kind."""
         yield from self.orders
         yield from self.commands

@@ -121,19 +121,17 @@ class Traffic:
     def wrongly_approved(self) -> list[Planned]:
         """By somebody who may not, or with something else in view; then rightly."""
         work, order = self._work()
-        wrong = self._random.choice(
-            [
-                {"amount": order.amount + 1},
-                {"currency": "CHF"},
-                {"version": 7},
-                {"actor": self._stranger(order)},
-                {"actor": Person(self._id(), "user", "vendor", order.company)},
-                {"actor": Person(self._id(), "system")},
-                {"actor": Person(order.vendor, "admin", "admin")},
-                {"refusal": "invalid_field", "extra": {"approvedBy": self._id()}},
-            ]
-        )
-        attempts = [self._later(self._approve(order, **wrong)), self._later(self._approve(order))]
+        wrongs: list[dict[str, Any]] = [
+            {"amount": order.amount + 1},
+            {"currency": "CHF"},
+            {"version": 7},
+            {"actor": self._stranger(order)},
+            {"actor": Person(self._id(), "user", "vendor", order.company)},
+            {"actor": Person(self._id(), "system")},
+            {"actor": Person(order.vendor, "admin", "admin")},
+            {"refusal": "invalid_field", "extra": {"approvedBy": self._id()}},
+        ]
+        attempts = [self._later(self._approve(order, **self._random.choice(wrongs))), self._later(self._approve(order))]
         return [Planned(0, *_event(work, order)), *attempts]
 
     def withdrawn(self) -> list[Planned]:
@@ -264,8 +262,7 @@ class Traffic:
             lines=_lines(price),
             source=f"work:{incident}:{vendor}:{key}",
         )
-        known = {"companyId": company} if company else {}
-        payer = {"payerType": payer_type} if payer_type != "back_office" else {}
+        known = {"payerType": payer_type, **({"companyId": company} if company else {})}
         return {
             "eventId": key,
             "timestamp": _now(),
@@ -275,7 +272,6 @@ class Traffic:
             "completedAt": _now(),
             "workDetails": {"serviceType": "tow", "notes": f"Note {key}"},
             **known,
-            **payer,
             **price,
         }, order
 
@@ -296,12 +292,12 @@ class Traffic:
                 "refusal": refusal,
             }
         )
-        lines = [
+        lines: list[dict[str, Any]] = [
             {"description": line.description, "quantity": line.quantity, "unitPriceCents": line.unit_cents}
             for line in told.lines
         ]
         kept = {name: work[name] for name in ("incidentId", "vendorId", "companyId") if name in work}
-        body = {
+        body: dict[str, Any] = {
             **_head("CreatePayment", key, actor),
             **kept,
             "payerType": "back_office",
