@@ -296,7 +296,7 @@ class Traffic:
             {"description": line.description, "quantity": line.quantity, "unitPriceCents": line.unit_cents}
             for line in told.lines
         ]
-        kept = {name: work[name] for name in ("incidentId", "vendorId", "companyId") if name in work}
+        kept: dict[str, Any] = {name: work[name] for name in ("incidentId", "vendorId", "companyId") if name in work}
         body: dict[str, Any] = {
             **_head("CreatePayment", key, actor),
             **kept,
