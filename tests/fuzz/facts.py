@@ -1,7 +1,7 @@
 """Facts as the database can hold them: payments in every state, with the attempts and answers that go with it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import product
 from uuid import UUID
@@ -32,22 +32,36 @@ _ATTEMPTS: dict[Status, list[tuple[AttemptState | None, list[Answer | None]]]] =
 }
 
 
-def possible(cause: Cause) -> list[Facts]:
-    """Return every sort of facts that a message can meet."""
-    return [Facts(cause, RULES), *_met(cause)]
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """One sort of facts, before it is known which message meets them."""
+
+    payment: Payment | None = None
+    attempt: Attempt | None = None
+    answer: Answer | None = None
+    #: Whether the payment was asked for with the very content of the message.
+    same: bool = False
+
+    def facts(self, cause: Cause) -> Facts:
+        """Return the facts for a message."""
+        payment = self.payment
+        if payment and self.same:
+            payment = replace(payment, request_fingerprint=cause.fingerprint)
+        return Facts(cause, RULES, payment, self.attempt, self.answer)
 
 
-def _met(cause: Cause) -> Iterator[Facts]:
+#: Neither payment nor attempt.
+NOTHING = Sort()
+
+
+def _sorts() -> Iterator[Sort]:
+    yield NOTHING
     blocks = [(False, "not_scored"), (True, "not_scored"), (False, "flagged")]
-    for status, payer_type, (on_hold, fraud) in product(Status, PayerType, blocks):
-        payment = replace(
-            _payment(status, payer_type), request_fingerprint=cause.fingerprint, on_hold=on_hold, fraud_status=fraud
-        )
+    for status, payer_type, (on_hold, fraud), same in product(Status, PayerType, blocks, (False, True)):
+        payment = replace(_payment(status, payer_type), on_hold=on_hold, fraud_status=fraud)
         for state, answers in _ATTEMPTS[status]:
             attempt = _attempt(payment, state) if state else None
-            for answer in answers:
-                yield Facts(cause, RULES, payment, attempt, answer)
-        yield Facts(cause, RULES, replace(payment, request_fingerprint=bytes(32)))
+            yield from (Sort(payment, attempt, answer, same) for answer in answers)
 
 
 def _payment(status: Status, payer_type: PayerType) -> Payment:
@@ -94,3 +108,7 @@ def _attempt(payment: Payment, state: AttemptState) -> Attempt:
         checks=1,
         resolved_at=NOW if settled else None,
     )
+
+
+#: Every sort of facts that a message can meet.
+SORTS = list(_sorts())
