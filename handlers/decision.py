@@ -14,7 +14,15 @@ from contracts.refusals import Refusal
 
 
 class NotYet(Exception):
-    """The payment is not there yet: queues do not keep order, so the message waits and comes again."""
+    """The payment is not there yet: queues do not keep order, so the message waits and comes again.
+
+    Attributes:
+        left: how much longer it may wait before it is refused, by the database's clock; None where nobody counts.
+    """
+
+    def __init__(self, left: timedelta | None = None) -> None:
+        super().__init__()
+        self.left = left
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The funnel: one message, one transaction around claim, load, decide and apply. Return = commit, raise = roll back."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from contracts.inbound import Parsed, PaymentCommand
 from contracts.outcome import Outcome
@@ -54,5 +54,6 @@ def process(pool: Pool, parsed: Parsed, rules: Rules, answer: Answer | None = No
 
 def _wait(route: Route, facts: Facts, now: datetime) -> None:
     """Let a message that has overtaken its payment come again, as long as it is young enough."""
-    if route.waits and facts.payment is None and now - facts.cause.sent_at < facts.rules.not_yet_for:
-        raise NotYet
+    left = facts.rules.not_yet_for - (now - facts.cause.sent_at)
+    if route.waits and facts.payment is None and left > timedelta(0):
+        raise NotYet(left)

@@ -6,6 +6,7 @@ The only broad `except` around a message stands here: this is where its fate is 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -64,13 +65,17 @@ class ProviderBusy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How the handling of one delivery ended; `reason` is a code, never a text from outside."""
+    """How the handling of one delivery ended; `reason` is a code, never a text from outside.
+
+    `left` is how much longer the message may wait for its payment.
+    """
 
     outcome: Outcome
     reason: str | None = None
     result: Result | None = None
     cause: Cause | None = None
     kind: str | None = None
+    left: timedelta | None = None
 
 
 class MessageHandler:
@@ -130,7 +135,7 @@ class MessageHandler:
                 _SETTLEMENTS[end.outcome],
                 end.reason or "",
                 delay_s=between(*self._outage_s) if away else None,
-                delay_max_s=self._delay_max_s(delivery, end),
+                delay_max_s=_delay_max_s(end),
             )
             if end.result and end.result.published:
                 self._committed()
@@ -148,8 +153,8 @@ class MessageHandler:
             result = self._processed(parsed)
         except Malformed as flaw:
             return self._invalid(delivery, flaw)
-        except NotYet:
-            return _End(Outcome.RETRY, NOT_YET, cause=cause)
+        except NotYet as wait:
+            return _End(Outcome.RETRY, NOT_YET, cause=cause, left=wait.left)
         except ProviderBusy:
             return _End(Outcome.RETRY, "provider_busy", cause=cause)
         except Transient as trouble:
@@ -162,13 +167,6 @@ class MessageHandler:
         if self._database and trouble.reason is TransientReason.CONNECTION:
             self._database.trouble()
         return _End(Outcome.RETRY, f"transient_{trouble.reason}", cause=cause, kind=kind)
-
-    def _delay_max_s(self, delivery: Delivery, end: _End) -> float:
-        """Return the longest back-off: who waits for a payment is answered when its time is over, not later."""
-        if end.reason != NOT_YET:
-            return VISIBILITY_MAX_S
-        age = clock.now() - delivery.arrival.sent_at
-        return max(1.0, (self._rules.not_yet_for - age).total_seconds() + 1)
 
     def _keep_reason(self, delivery: Delivery, end: _End) -> None:
         """Record why a message keeps coming back, before its queue's redrive policy takes it away."""
@@ -234,6 +232,14 @@ class MessageHandler:
         self._metrics.processing.labels(delivery.source.queue, kind).observe(seconds)
         level = "info" if _SETTLEMENTS[end.outcome] is Settlement.DELETE else "warning"
         getattr(self._log, level)("message", **_wide(delivery, end, kind, seconds, critical_s))
+
+
+def _delay_max_s(end: _End) -> float:
+    """Return the longest back-off: who waits for a payment is answered when its time is over, not later.
+
+    By the database's clock, which decides: a host whose clock is ahead would use up the receives in no time.
+    """
+    return VISIBILITY_MAX_S if end.left is None else max(1.0, end.left.total_seconds() + 1)
 
 
 def _wide(delivery: Delivery, end: _End, kind: str, seconds: float, critical_s: float) -> dict[str, Any]:

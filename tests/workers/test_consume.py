@@ -20,6 +20,7 @@ from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
+from workers import clock
 from workers.consume import MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.telemetry import Metrics
@@ -139,6 +140,15 @@ def test_who_waits_for_a_payment_is_answered_when_the_time_is_over(desk: Desk):
     assert 1 <= delivery.delay_max_s <= 21
     late = desk.take(early, Queue.COMMANDS, sent_at=datetime.now(UTC) - timedelta(seconds=121))
     assert ended(late) == (Outcome.REFUSED, Settlement.DELETE)
+
+
+def test_a_wrong_clock_of_the_host_does_not_use_up_the_receives_of_who_waits(desk: Desk, monkeypatch):
+    right = clock.now
+    monkeypatch.setattr(clock, "now", lambda: right() + timedelta(minutes=10))
+    early = json.dumps(m.command("ApprovePayment", paymentId=str(m.INCIDENT)))
+    delivery = desk.take(early, Queue.COMMANDS, sent_at=datetime.now(UTC))
+    assert delivery.reason == "not_yet"
+    assert 100 <= delivery.delay_max_s <= 121, "the database's clock decides when the time is over"
 
 
 def test_a_message_on_its_last_receives_leaves_its_reason(desk: Desk):
