@@ -45,7 +45,7 @@ CATALOGUE = (
                 "claim.value()\n        claimed = New()",
             ),
         ),
-        ("tests/handlers/test_process.py", "tests/handlers/test_races.py"),
+        ("tests/handlers/test_process.py", "tests/workers/hazards/test_races.py"),
     ),
     Mutation(
         "acknowledge-before-the-commit",
@@ -57,7 +57,7 @@ CATALOGUE = (
                 "            broker.holding.begin(message)\n            broker._settler.delete(message)\n",
             ),
         ),
-        ("tests/workers/test_broker.py",),
+        ("tests/workers/hazards/test_broker.py",),
     ),
     Mutation(
         "mark-the-outbox-before-sending",
@@ -70,31 +70,31 @@ CATALOGUE = (
                 "            self._settle(destination, self._senders[Destination(destination)](chunk))\n",
             ),
         ),
-        ("tests/workers/test_relay.py",),
+        ("tests/workers/hazards/test_relay.py",),
     ),
     Mutation(
         "drop-the-lease-renewal",
         "every slow message is handled by several workers at once",
         (Edit("workers/leases.py", "in sources.items():", "in ():"),),
-        ("tests/workers/test_leases.py",),
+        ("tests/workers/hazards/test_leases.py",),
     ),
     Mutation(
         "skip-the-row-lock",
         "two decisions about one payment are made on the same state, and one of them ends in a fault",
         (Edit("store/payments.py", "FOR UPDATE\n", "\n", times=2), Edit("store/payments.py", " FOR UPDATE", "")),
-        ("tests/handlers/test_races.py",),
+        ("tests/workers/hazards/test_races.py",),
     ),
     Mutation(
         "forget-a-failed-entry-of-a-delete",
         "a handled message comes back, and its receives are counted on",
         (Edit("workers/settling.py", "if fate is None:", "if fate is None or not fate.get('SenderFault'):"),),
-        ("tests/workers/test_broker.py",),
+        ("tests/workers/hazards/test_broker.py",),
     ),
     Mutation(
         "forget-a-failed-entry-of-the-bus",
         "an event that was not taken counts as announced",
         (Edit("workers/relay.py", 'if "EventId" in entry:', "if entry.setdefault('EventId', 'none'):"),),
-        ("tests/workers/test_relay.py",),
+        ("tests/workers/hazards/test_relay.py",),
     ),
     Mutation(
         "swallow-a-transient-error-as-a-refusal",
@@ -106,7 +106,7 @@ CATALOGUE = (
                 'return _End(Outcome.REFUSED, f"transient_{trouble.reason}", cause=cause, kind=kind)',
             ),
         ),
-        ("tests/workers/test_consume.py", "tests/workers/test_consume_trouble.py"),
+        ("tests/workers/hazards/test_consume.py", "tests/workers/hazards/test_consume_trouble.py"),
     ),
     Mutation(
         "derive-the-provider-key-at-random",
@@ -119,7 +119,7 @@ CATALOGUE = (
             ),
             Edit("workers/payouts.py", "found = provider.look_up(order)", "found: LookUp = NotFound()"),
         ),
-        ("tests/workers/test_payouts.py", "tests/workers/test_consume.py"),
+        ("tests/workers/test_payouts.py", "tests/workers/hazards/test_consume.py"),
     ),
     Mutation(
         "derive-the-stored-provider-key-at-random",

@@ -188,7 +188,7 @@ class Working:
         self.breaker.stop(5)
 
 
-def test_an_outage_stops_receiving_and_hands_back_what_is_held_for_later():
+def test_z13_an_outage_stops_receiving_and_hands_back_what_is_held_for_later():
     sqs, patient = MemorySqs(), Patient()
     for number in range(60):
         sqs.put(EVENTS, str(number))
@@ -223,7 +223,7 @@ def crowd(database_url: str) -> Iterator[Pool]:
         yield pool
 
 
-def test_an_outage_of_the_real_database_costs_each_message_at_most_two_receives(
+def test_z13_an_outage_of_the_real_database_costs_each_message_at_most_two_receives(
     server: postgres.Server, database_url: str, crowd: Pool
 ):
     sqs, metrics = MemorySqs(), Metrics()

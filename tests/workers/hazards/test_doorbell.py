@@ -21,7 +21,7 @@ class CountingBell(Bell):
         return True
 
 
-def test_a_burst_of_commits_rings_few_times_and_the_last_one_is_never_forgotten():
+def test_r9_a_burst_of_commits_rings_few_times_and_the_last_one_is_never_forgotten():
     bell = CountingBell()
     ringer = Ringer(bell, every_s=0.05)
     ringer.start()

@@ -109,13 +109,13 @@ def test_applied_is_deleted_and_wakes_the_relay(desk: Desk):
     assert desk.commits == [1]
 
 
-def test_a_repetition_is_a_duplicate_and_deleted(desk: Desk):
+def test_d9_a_repetition_is_a_duplicate_and_deleted(desk: Desk):
     desk.take(m.body(m.work()))
     assert ended(desk.take(m.body(m.work()))) == (Outcome.DUPLICATE, Settlement.DELETE)
     assert desk.commits == [1], "nothing was written, nobody needs to be woken"
 
 
-def test_the_same_work_under_another_key_is_ignored_and_deleted(desk: Desk):
+def test_d5_the_same_work_under_another_key_is_ignored_and_deleted(desk: Desk):
     desk.take(m.body(m.work()))
     assert ended(desk.take(m.body(m.work(eventId="other")))) == (Outcome.IGNORED, Settlement.DELETE)
 
@@ -126,7 +126,7 @@ def test_a_broken_business_rule_is_refused_and_deleted(desk: Desk):
     assert posted(desk.pool, "WorkCompletedRejected")["code"] == "missing_pricing"
 
 
-def test_a_command_that_overtakes_its_payment_comes_back(desk: Desk):
+def test_p10_a_command_that_overtakes_its_payment_comes_back(desk: Desk):
     early = json.dumps(m.command("ApprovePayment", paymentId=str(m.INCIDENT)))
     delivery = desk.take(early, Queue.COMMANDS)
     assert ended(delivery) == (Outcome.RETRY, Settlement.RETRY)
@@ -207,7 +207,7 @@ def test_a_busy_provider_lets_the_order_come_back(pool: Pool):
         (m.body(m.work(version="2.0", notes=CANARY)), Queue.EVENTS, "unknown_version"),
     ],
 )
-def test_a_malformed_body_is_recorded_and_dead_lettered_with_its_reason(desk: Desk, body, queue, reason):
+def test_p1_a_malformed_body_is_recorded_and_dead_lettered_with_its_reason(desk: Desk, body, queue, reason):
     delivery = desk.take(body, queue)
     assert ended(delivery) == (Outcome.INVALID, Settlement.DEAD_LETTER)
     assert delivery.reason == reason
@@ -218,7 +218,7 @@ def test_a_malformed_body_is_recorded_and_dead_lettered_with_its_reason(desk: De
     assert rows(desk.pool, "SELECT 1 FROM message_inbox") == []
 
 
-def test_a_bug_keeps_the_message_and_is_recorded_by_class_and_place(desk: Desk, monkeypatch):
+def test_p4_a_bug_keeps_the_message_and_is_recorded_by_class_and_place(desk: Desk, monkeypatch):
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError(CANARY)
 
@@ -229,7 +229,7 @@ def test_a_bug_keeps_the_message_and_is_recorded_by_class_and_place(desk: Desk, 
     assert ended(delivery) == (Outcome.FAULT, Settlement.RETRY)
     [failure] = rows(desk.pool, "SELECT * FROM message_failures")
     assert (failure["outcome"], failure["reason"]) == ("fault", "ZeroDivisionError")
-    assert failure["detail"].startswith("workers/test_consume.py:")
+    assert failure["detail"].startswith("hazards/test_consume.py:")
     assert CANARY not in str(logs) + str(failure)
     assert rows(desk.pool, "SELECT 1 FROM message_inbox") == [], "rolled back"
     desk.take(m.body(m.work()))
@@ -251,7 +251,7 @@ def test_each_message_is_one_log_event_without_a_word_of_its_body(desk: Desk):
     assert CANARY not in str(logs)
 
 
-def test_an_outcome_is_counted_under_its_queue_and_kind(desk: Desk):
+def test_o3_an_outcome_is_counted_under_its_queue_and_kind(desk: Desk):
     desk.take(m.body(m.work()))
     desk.take("rubbish")
     value = desk.metrics.registry.get_sample_value

@@ -95,7 +95,7 @@ def states(pool: Pool) -> dict[str, str]:
     return {row["name"]: row["state"] for row in rows(pool, query)}
 
 
-def test_every_destination_gets_its_own_and_rows_are_marked_with_their_receipt(pool: Pool):
+def test_r4_every_destination_gets_its_own_and_rows_are_marked_with_their_receipt(pool: Pool):
     twice(pool, m.parsed(m.work()))
     bus, queue = Bus(), QueueOf()
     bus._take = lambda entry: bus.taken.append(entry) or {"EventId": "bus-1"}  # type: ignore[method-assign, func-returns-value]
@@ -119,7 +119,7 @@ def test_every_destination_gets_its_own_and_rows_are_marked_with_their_receipt(p
     assert receipts[1]["bus_event_id"].startswith("sqs-")
 
 
-def test_requests_carry_ten_entries_at_most_in_the_order_they_were_written(pool: Pool):
+def test_r3_requests_carry_ten_entries_at_most_in_the_order_they_were_written(pool: Pool):
     names = [f"n{number:02d}" for number in range(23)]
     write(pool, *names)
     bus = Bus()
@@ -128,7 +128,7 @@ def test_requests_carry_ten_entries_at_most_in_the_order_they_were_written(pool:
     assert bus.names() == names
 
 
-def test_requests_are_cut_by_bytes_too(pool: Pool):
+def test_r3_requests_are_cut_by_bytes_too(pool: Pool):
     write(pool, "a", "b", "c", size=BATCH_BYTES_MAX // 2 - 1000)
     bus = Bus()
     relay(pool, bus).run_once()
@@ -139,7 +139,7 @@ def test_chunks_of_nothing_are_none():
     assert list(chunks([])) == []
 
 
-def test_a_failed_entry_comes_again_and_the_others_do_not(pool: Pool):
+def test_l6_a_failed_entry_comes_again_and_the_others_do_not(pool: Pool):
     write(pool, "a", "b", "c")
     bus = Bus()
     bus.codes["b"] = deque(["ThrottlingException"])
@@ -158,7 +158,7 @@ def test_a_failed_entry_of_a_queue_comes_again_alone(pool: Pool):
     assert states(pool) == {"a": "sent", "b": "due"}
 
 
-def test_a_request_that_fails_as_a_whole_marks_nothing(pool: Pool):
+def test_r4_a_request_that_fails_as_a_whole_marks_nothing(pool: Pool):
     write(pool, "a", "b")
     bus = Bus()
     bus.errors.append(EndpointConnectionError(endpoint_url="http://bus"))
@@ -168,7 +168,7 @@ def test_a_request_that_fails_as_a_whole_marks_nothing(pool: Pool):
     until(lambda: sender.run_once() or states(pool)["a"] == "sent", within_s=3)
 
 
-def test_what_nobody_will_ever_take_is_put_aside_and_does_not_block(pool: Pool):
+def test_r6_what_nobody_will_ever_take_is_put_aside_and_does_not_block(pool: Pool):
     write(pool, "bad", "good")
     bus = Bus()
     bus.codes["bad"] = deque(["MalformedDetail"])
@@ -177,7 +177,7 @@ def test_what_nobody_will_ever_take_is_put_aside_and_does_not_block(pool: Pool):
     assert states(pool) == {"bad": "failed", "good": "sent"}
 
 
-def test_the_back_off_of_a_row_doubles_up_to_its_limit(pool: Pool):
+def test_r5_the_back_off_of_a_row_doubles_up_to_its_limit(pool: Pool):
     write(pool, "a")
     sender = relay(pool, Bus(), options=RelayOptions(backoff_max_s=60))
     [row] = outbox.claim_batch(pool, limit=1, lease_s=1)
@@ -187,7 +187,7 @@ def test_the_back_off_of_a_row_doubles_up_to_its_limit(pool: Pool):
         assert base * 0.8 <= sender._delay_s(late) <= base * 1.2
 
 
-def test_a_crash_between_sending_and_marking_sends_again_under_the_same_id(pool: Pool, monkeypatch):
+def test_r7_a_crash_between_sending_and_marking_sends_again_under_the_same_id(pool: Pool, monkeypatch):
     write(pool, "a")
     bus = Bus()
     sender = relay(pool, bus, options=RelayOptions(lease_s=0.2))
@@ -205,7 +205,7 @@ def test_a_crash_between_sending_and_marking_sends_again_under_the_same_id(pool:
     assert len({entry["Detail"] for entry in bus.taken}) == 1
 
 
-def test_two_relays_never_claim_the_same_row(pool: Pool):
+def test_r1_two_relays_never_claim_the_same_row(pool: Pool):
     write(pool, *(f"n{number}" for number in range(60)))
     ids: list[int] = []
     start = threading.Barrier(4)
@@ -289,3 +289,32 @@ def test_what_is_committed_while_the_relay_is_busy_shares_a_request_with_others(
     stop.set()
     thread.join(5)
     assert bus.requests == [1, 8]
+
+
+def test_r2_no_transaction_is_open_while_something_is_sent(pool: Pool):
+    write(pool, "one", "two")
+    seen: list[dict] = []
+
+    class Looking(Bus):
+        def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803 - boto3's name
+            query = """
+                SELECT state FROM pg_stat_activity
+                WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+            """
+            seen.extend(rows(pool, query))
+            return super().put_events(Entries)
+
+    bus = Looking()
+    assert relay(pool, bus).run_once() == 2
+    assert bus.requests == [2]
+    assert seen == []
+    assert rows(pool, "SELECT count(*) AS n FROM outbox WHERE published_at IS NOT NULL") == [{"n": 2}]
+
+
+def test_r10_the_age_of_the_oldest_unsent_row_can_be_asked_for(pool: Pool):
+    assert outbox.backlog(pool).oldest_age_s == 0
+    write(pool, "one")
+    until(lambda: outbox.backlog(pool).oldest_age_s > 0.05)
+    assert outbox.backlog(pool).pending == 1
+    relay(pool, Bus()).run_once()
+    assert outbox.backlog(pool).oldest_age_s == 0

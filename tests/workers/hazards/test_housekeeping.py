@@ -71,7 +71,7 @@ def running(keeper: Housekeeper, stop: threading.Event) -> Iterator[Housekeeper]
     assert not keeper.thread.is_alive()
 
 
-def test_a_run_prunes_batch_after_batch_counts_and_tells_once(pool: Pool, stop: threading.Event):
+def test_r8_a_run_prunes_batch_after_batch_counts_and_tells_once(pool: Pool, stop: threading.Event):
     forge(pool, RECEIVED, PUBLISHED)
     metrics = Metrics()
     keeper = Housekeeper(pool, OPTIONS, metrics, stop)
@@ -259,7 +259,7 @@ def test_what_is_kept_for_how_long_is_a_setting_with_a_default():
     assert (found.prune_every_s, found.prune_batch) == (600, 500)
 
 
-def test_an_inbox_that_forgets_what_may_still_come_back_is_refused_with_the_reason():
+def test_d8_an_inbox_that_forgets_what_may_still_come_back_is_refused_with_the_reason():
     assert settings.load({"PAYMENTS_INBOX_RETENTION_DAYS": "18"}).inbox_retention_days == 18
     with pytest.raises(SettingsError) as refused:
         settings.load({"PAYMENTS_INBOX_RETENTION_DAYS": "17"})

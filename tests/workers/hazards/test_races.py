@@ -55,7 +55,7 @@ def incident(number: int) -> str:
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_the_same_message_eight_times_at_once_is_applied_once(crowd: Pool, number: int):
+def test_d10_the_same_message_eight_times_at_once_is_applied_once(crowd: Pool, number: int):
     ends = at_once(crowd, [m.parsed(m.work(incidentId=incident(number)))] * 8)
     assert outcomes(ends).count(Outcome.APPLIED) == 1
     assert set(outcomes(ends)) <= {Outcome.APPLIED, Outcome.DUPLICATE}
@@ -64,7 +64,7 @@ def test_the_same_message_eight_times_at_once_is_applied_once(crowd: Pool, numbe
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-def test_eight_events_for_one_job_at_once_make_one_payment(crowd: Pool, number: int):
+def test_d10_eight_events_for_one_job_at_once_make_one_payment(crowd: Pool, number: int):
     events = [m.parsed(m.work(incidentId=incident(number), eventId=f"event-{each}")) for each in range(8)]
     ends = at_once(crowd, events)
     assert outcomes(ends).count(Outcome.APPLIED) == 1

@@ -10,6 +10,7 @@ from dramatiq.worker import ConsumerThread
 from contracts.envelope import Queue
 from tests.kit.brokers import EVENTS, OPTIONS, AtWork, Running, backlog, running, settle
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
+from workers import polling
 from workers.delivery import Delivery, MissingRedrivePolicyError, Settlement, inbound_queue
 
 DLQ = f"{EVENTS}-dlq"
@@ -32,7 +33,7 @@ def test_a_message_is_deleted_once_its_handler_has_said_so():
 
 
 @pytest.mark.parametrize("handle", [say_nothing, fail, settle(Settlement.RETRY)])
-def test_whatever_is_not_an_outcome_leaves_the_same_message_to_come_back(handle):
+def test_l4_whatever_is_not_an_outcome_leaves_the_same_message_to_come_back(handle):
     sqs = MemorySqs()
     message_id = sqs.put(EVENTS, "one")
     with running(sqs, handle):
@@ -45,7 +46,7 @@ def test_whatever_is_not_an_outcome_leaves_the_same_message_to_come_back(handle)
 
 
 @pytest.mark.parametrize(("receives", "base_s"), [(1, 5), (2, 15), (3, 45), (4, 120), (5, 300), (9, 300)])
-def test_the_back_off_follows_the_receive_count(receives, base_s):
+def test_l1_the_back_off_follows_the_receive_count(receives, base_s):
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
     sqs.held(EVENTS)[0].receive_count = receives - 1
@@ -55,7 +56,7 @@ def test_the_back_off_follows_the_receive_count(receives, base_s):
     assert base_s * 0.8 - 1 <= delay_s <= base_s * 1.2 + 1
 
 
-def test_a_dead_letter_carries_body_and_reason_and_only_then_leaves_its_queue():
+def test_p5_a_dead_letter_carries_body_and_reason_and_only_then_leaves_its_queue():
     sqs = MemorySqs()
     kept = {"trace": {"DataType": "String", "StringValue": "abc"}}
     message_id = sqs.put(EVENTS, "rubbish", kept)
@@ -72,7 +73,7 @@ def test_a_dead_letter_carries_body_and_reason_and_only_then_leaves_its_queue():
     assert operations.index("send_message") < operations.index("delete_message_batch")
 
 
-def test_a_dead_letter_that_cannot_be_sent_stays_where_it_is():
+def test_z2_a_dead_letter_that_cannot_be_sent_stays_where_it_is():
     sqs = MemorySqs()
     sqs.faults["send_message"].append(throttled())
     sqs.put(EVENTS, "rubbish")
@@ -82,7 +83,7 @@ def test_a_dead_letter_that_cannot_be_sent_stays_where_it_is():
     assert sqs.entries("delete_message_batch") == []
 
 
-def test_a_failed_delete_leaks_no_room_and_costs_the_message_nothing(monkeypatch):
+def test_z1_a_failed_delete_leaks_no_room_and_costs_the_message_nothing(monkeypatch):
     sqs = MemorySqs()
     monkeypatch.setattr("workers.settling.LATE_S", 0.01)
     sqs.faults["delete_message_batch"].extend(unreachable() for _ in range(3))
@@ -94,7 +95,7 @@ def test_a_failed_delete_leaks_no_room_and_costs_the_message_nothing(monkeypatch
     assert len(sqs.held(EVENTS)) == given_up < 20, "they come back when their lease ends"
 
 
-def test_a_failed_receive_does_not_end_its_poller(monkeypatch):
+def test_z3_a_failed_receive_does_not_end_its_poller(monkeypatch):
     monkeypatch.setattr("workers.polling.POLL_ERROR_PAUSE_S", 0.01)
     sqs = MemorySqs()
     sqs.faults["receive_message"].extend([throttled(), unreachable(), RuntimeError("unheard of")] * 3)
@@ -104,7 +105,7 @@ def test_a_failed_receive_does_not_end_its_poller(monkeypatch):
         assert found.broker.dead_threads() == []
 
 
-def test_the_lease_is_renewed_while_a_message_is_handled_and_while_it_waits():
+def test_d1_the_lease_is_renewed_while_a_message_is_handled_and_while_it_waits():
     sqs = backlog(6)
     slow = AtWork()
     with running(sqs, slow, visibility_s=1, renew_every_s=0.3):
@@ -114,7 +115,7 @@ def test_the_lease_is_renewed_while_a_message_is_handled_and_while_it_waits():
         until(lambda: not sqs.held(EVENTS))
 
 
-def test_a_lost_lease_is_noticed_and_not_fought():
+def test_d3_a_lost_lease_is_noticed_and_not_fought():
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
     release, entered = threading.Event(), threading.Event()
@@ -142,7 +143,7 @@ def test_a_message_held_too_long_is_given_up():
         slow.release()
 
 
-def test_no_more_is_taken_than_there_is_room_for():
+def test_z10_no_more_is_taken_than_there_is_room_for():
     sqs = backlog(40)
     slow = AtWork()
     with running(sqs, slow, room=6) as found:
@@ -154,7 +155,7 @@ def test_no_more_is_taken_than_there_is_room_for():
         until(lambda: not sqs.held(EVENTS))
 
 
-def test_the_queue_of_a_delivery_is_the_one_it_came_from_whatever_its_body_says():
+def test_z4_the_queue_of_a_delivery_is_the_one_it_came_from_whatever_its_body_says():
     sqs = MemorySqs()
     sqs.put(EVENTS, '{"queue_name": "payments-payouts", "actor_name": "evil"}')
     seen: list[str] = []
@@ -169,12 +170,12 @@ def test_the_queue_of_a_delivery_is_the_one_it_came_from_whatever_its_body_says(
     assert seen == [EVENTS]
 
 
-def test_a_queue_without_redrive_policy_is_refused():
+def test_l3_a_queue_without_redrive_policy_is_refused():
     with pytest.raises(MissingRedrivePolicyError, match="payments-events has no RedrivePolicy"):
         inbound_queue(MemorySqs(redrive=False), Queue.EVENTS, URL + EVENTS)  # type: ignore[arg-type]
 
 
-def test_nothing_can_be_sent_past_the_outbox():
+def test_l5_nothing_can_be_sent_past_the_outbox():
     found = Running(MemorySqs(), OPTIONS, say_nothing)
     with pytest.raises(NotImplementedError, match="outbox"):
         found.broker.enqueue(object())  # type: ignore[arg-type]
@@ -190,7 +191,7 @@ def test_a_dead_poller_is_noticed():
         poller.thread = alive
 
 
-def test_a_renewal_under_way_does_not_undo_a_back_off():
+def test_d3_a_renewal_under_way_does_not_undo_a_back_off():
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
     renewing, go_on, settled = threading.Event(), threading.Event(), threading.Event()
@@ -248,7 +249,7 @@ def test_a_message_handled_past_every_limit_is_told():
         slow.release()
 
 
-def test_a_poller_waits_for_room_for_ten_and_asks_for_ten():
+def test_t2_a_poller_waits_for_room_for_ten_and_asks_for_ten():
     sqs = backlog(100)
     go_on = threading.Semaphore(0)
 
@@ -270,7 +271,7 @@ def test_a_poller_waits_for_room_for_ten_and_asks_for_ten():
     assert set(asked) == {10}
 
 
-def test_a_backlog_is_fetched_by_several_pollers_and_an_idle_queue_asked_by_one():
+def test_t1_a_backlog_is_fetched_by_several_pollers_and_an_idle_queue_asked_by_one():
     sqs = MemorySqs()
     at_once, most, lock = [0], [0], threading.Lock()
     real = sqs.receive_message
@@ -298,14 +299,14 @@ def test_a_backlog_is_fetched_by_several_pollers_and_an_idle_queue_asked_by_one(
         assert found.broker.dead_threads() == []
 
 
-def test_a_hundred_deletes_take_ten_requests():
+def test_t4_a_hundred_deletes_take_ten_requests():
     sqs = backlog(100)
     with running(sqs, settle(Settlement.DELETE), settle_age_s=5):
         until(lambda: not sqs.held(EVENTS))
     assert [len(call["Entries"]) for call in sqs.named("delete_message_batch")] == [10] * 10
 
 
-def test_a_delete_waits_for_nine_others_no_longer_than_it_may():
+def test_t4_a_delete_waits_for_nine_others_no_longer_than_it_may():
     sqs = MemorySqs()
     with running(sqs, settle(Settlement.DELETE), settle_age_s=0.05):
         sqs.put(EVENTS, "one")
@@ -314,7 +315,7 @@ def test_a_delete_waits_for_nine_others_no_longer_than_it_may():
     assert len(call["Entries"]) == 1
 
 
-def test_an_entry_that_the_service_failed_to_delete_is_sent_again_alone(monkeypatch):
+def test_l6_an_entry_that_the_service_failed_to_delete_is_sent_again_alone(monkeypatch):
     monkeypatch.setattr("workers.settling.LATE_S", 0.01)
     sqs = MemorySqs(late=1)
     backlog(10, sqs)
@@ -379,7 +380,7 @@ def test_what_only_waits_for_too_long_is_handed_back_and_not_called_lost():
         slow.release()
 
 
-def test_one_slow_message_does_not_stop_a_queue_with_little_room():
+def test_t6_one_slow_message_does_not_stop_a_queue_with_little_room():
     sqs = MemorySqs()
     sqs.put(EVENTS, "slow")
     for _ in range(40):
@@ -419,7 +420,7 @@ def test_a_lease_that_has_ended_is_noticed_and_not_renewed():
     assert sqs.entries("change_message_visibility_batch") == []
 
 
-def test_a_slow_provider_leaves_threads_to_the_other_queues():
+def test_t6_a_slow_provider_leaves_threads_to_the_other_queues():
     sqs = MemorySqs()
     for number in range(20):
         sqs.put(Queue.PAYOUTS, str(number))
@@ -446,3 +447,10 @@ def test_a_slow_provider_leaves_threads_to_the_other_queues():
         release.set()
         until(lambda: not sqs.held(Queue.PAYOUTS))
     assert most[0] == 2
+
+
+def test_t3_an_empty_answer_is_followed_by_the_next_question_and_by_no_pause(monkeypatch):
+    monkeypatch.setattr(polling, "POLL_ERROR_PAUSE_S", 3_600.0)
+    sqs = MemorySqs()
+    with running(sqs, settle(Settlement.DELETE)):
+        until(lambda: len(sqs.named("receive_message")) >= 20)

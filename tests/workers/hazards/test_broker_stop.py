@@ -10,7 +10,7 @@ from workers import main
 from workers.delivery import Delivery, Settlement
 
 
-def test_a_stop_finishes_what_is_handled_and_hands_back_what_waits():
+def test_z7_a_stop_finishes_what_is_handled_and_hands_back_what_waits():
     sqs = backlog(12)
     slow = AtWorkUntilTheStop()
     with running(sqs, slow, room=10):
@@ -35,7 +35,7 @@ def test_a_message_that_outlives_the_stop_is_left_to_its_lease_and_told():
     until(lambda: not sqs.held(EVENTS), what="the delete of what was finished late")
 
 
-def test_a_stop_sends_the_deletes_that_still_wait_for_others():
+def test_z11_a_stop_sends_the_deletes_that_still_wait_for_others():
     sqs = backlog(7)
     with running(sqs, settle(Settlement.DELETE), settle_age_s=60) as found:
         until(lambda: found.broker.held == 0)
@@ -88,7 +88,7 @@ def test_a_stop_with_a_silent_queue_ends_in_its_time_and_says_that_it_was_not_cl
     assert sqs.asked_in_vain > 0
 
 
-def test_the_drain_waits_for_every_handler_to_the_end_of_its_budget():
+def test_z9_the_drain_waits_for_every_handler_to_the_end_of_its_budget():
     sqs = backlog(4)
 
     class Staggered(AtWork):

@@ -85,7 +85,7 @@ def states(pool: Pool) -> dict[str, str]:
     return {row["name"]: row["state"] for row in rows(pool, query)}
 
 
-def test_a_row_that_is_too_large_does_not_keep_the_others_from_being_sent(pool: Pool):
+def test_r6_a_row_that_is_too_large_does_not_keep_the_others_from_being_sent(pool: Pool):
     write(pool, {"before": 10, "huge": REQUEST_BYTES_MAX + 1, "after": 10})
     bus = StrictBus()
     relay(pool, bus=bus).run_once()
@@ -95,7 +95,7 @@ def test_a_row_that_is_too_large_does_not_keep_the_others_from_being_sent(pool: 
     assert bus.refused == 1
 
 
-def test_no_request_is_larger_than_its_receiver_takes(pool: Pool):
+def test_t7_no_request_is_larger_than_its_receiver_takes(pool: Pool):
     write(pool, {f"n{number:02d}": BATCH_BYTES_MAX // 7 for number in range(25)})
     bus = StrictBus()
     relay(pool, bus=bus).run_once()
@@ -116,7 +116,7 @@ def test_text_of_other_scripts_is_counted_in_bytes(pool: Pool):
     assert (bus.refused, len(bus.entries)) == (0, 8)
 
 
-def test_an_entry_that_the_answer_forgets_comes_again_when_its_lease_ends(pool: Pool):
+def test_l6_an_entry_that_the_answer_forgets_comes_again_when_its_lease_ends(pool: Pool):
     write(pool, {"told": 1, "forgotten": 1}, "payouts")
     relay(pool, queue=SilentQueue(forget="forgotten"), lease_s=0.2).run_once()
     assert states(pool) == {"told": "sent", "forgotten": "due"}

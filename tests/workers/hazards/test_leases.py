@@ -185,7 +185,7 @@ def test_the_keeper_survives_every_error():
     assert broker.shut_down(5)
 
 
-def test_a_back_off_ends_within_the_twelve_hours_that_a_message_may_be_hidden():
+def test_l1_a_back_off_ends_within_the_twelve_hours_that_a_message_may_be_hidden():
     sqs = MemorySqs()
     delivery = received(sqs)
     delivery.received_at -= VISIBILITY_MAX_S - 3
@@ -215,7 +215,7 @@ def test_the_jitter_spreads_the_back_off_within_its_share():
     assert len(set(delays)) > 20, "processes must not march in step"
 
 
-def test_a_dead_letter_has_room_for_its_reason_whatever_attributes_came_with_it():
+def test_p5_a_dead_letter_has_room_for_its_reason_whatever_attributes_came_with_it():
     sqs = MemorySqs()
     many = {f"name-{number}": {"DataType": "String", "StringValue": "x"} for number in range(10)}
     delivery = received(sqs, "rubbish", many)
@@ -236,7 +236,7 @@ def test_a_dead_letter_whose_original_cannot_be_deleted_is_there_twice_but_not_l
     assert (len(sqs.held(DLQ)), len(sqs.held(EVENTS))) == (1, 1)
 
 
-def test_a_stale_receipt_deletes_nothing():
+def test_d4_a_stale_receipt_deletes_nothing():
     sqs = MemorySqs()
     first = received(sqs)
     sqs.held(EVENTS)[0].visible_at = 0
@@ -248,7 +248,7 @@ def test_a_stale_receipt_deletes_nothing():
     assert [stored.receipt for stored in sqs.held(EVENTS)] == [again["ReceiptHandle"]]
 
 
-def test_a_stop_that_cannot_hand_back_still_ends_and_says_so():
+def test_z7_a_stop_that_cannot_hand_back_still_ends_and_says_so():
     sqs = MemorySqs()
     sqs.put(EVENTS, "one")
     broker = make_broker(sqs)
@@ -262,7 +262,7 @@ def test_a_stop_that_cannot_hand_back_still_ends_and_says_so():
     assert len(sqs.held(EVENTS)) == 1, "it comes back when its lease ends"
 
 
-def test_what_arrives_during_a_stop_is_handed_back_at_once():
+def test_z8_what_arrives_during_a_stop_is_handed_back_at_once():
     sqs = MemorySqs()
     with receiving(sqs, poll_wait_s=1) as broker:
         until(lambda: len(sqs.named("receive_message")) >= len(Queue))
