@@ -40,11 +40,8 @@ SELECT (SELECT count(*) FROM payments) AS payments,
     (SELECT count(*) FROM outbox WHERE destination = 'payouts') AS payouts,
     (SELECT count(*) FROM payout_attempts WHERE resolved_at IS NULL) AS open_attempts
 """
-#: The same, as cheap as can be asked often: what is sent has been numbered.
-OWED = """
-SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL AND failed_at IS NULL) AS unsent,
-    (SELECT count(*) FROM outbox WHERE destination = 'payouts') AS payouts
-"""
+#: As much of it as can be asked often, whatever the tables hold.
+OWED = "SELECT count(*) AS unsent FROM outbox WHERE published_at IS NULL AND failed_at IS NULL"
 #: Ends a share of the sessions of some users.
 TERMINATE = """
 SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity WHERE usename = ANY(%s) AND random() < %s
@@ -122,6 +119,7 @@ class Storm:
     later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     gusts: list[str] = field(default_factory=list)
     provider_gusts: list[str] = field(default_factory=list)
+    _line: psycopg.Connection[dict[str, Any]] | None = None
     _delays: int = 0
     _told_at: float = 0.0
     _counted_at: float = 0.0
@@ -293,9 +291,10 @@ class Storm:
     def ask(self, text: Any, parameters: Any = None) -> list[dict[str, Any]]:
         """Ask the database directly; nothing while it is away."""
         with suppress(psycopg.OperationalError):
-            url = self.ground.running.database_url
-            with psycopg.connect(url, row_factory=dict_row, autocommit=True, connect_timeout=5) as connection:
-                return connection.execute(text, parameters).fetchall()
+            if self._line is None or self._line.closed:
+                url = self.ground.running.database_url
+                self._line = psycopg.connect(url, row_factory=dict_row, autocommit=True, connect_timeout=5)
+            return self._line.execute(text, parameters).fetchall()
         return []
 
     def counts(self) -> Mapping[str, int]:
@@ -310,9 +309,9 @@ class Storm:
         return found[0]
 
     def _count(self) -> None:
-        """Tell the feeder what the fleet has still to send and how much it has sent to itself."""
+        """Tell the feeder what the fleet has still to send."""
         for found in self.ask(OWED):
-            self.feeder.unsent, self.feeder.own = found["unsent"], found["payouts"]
+            self.feeder.unsent = found["unsent"]
 
     def all_faults(self) -> Counter[str]:
         """Return how often each kind has struck so far, wherever."""
@@ -325,6 +324,7 @@ class Storm:
         client = self.ground.sqs()
         depths = " ".join(f"{name} {'/'.join(map(str, self.ground.depth(client, name).values()))}" for name in INBOUND)
         counts = found[0] if found else {}
+        self.feeder.own = counts.get("payouts", self.feeder.own)
         told = " ".join(f"{name} {count}" for name, count in counts.items()) or "the database is away"
         stages = " ".join(f"{slot.name}:{slot.stage}" for slot in self.fleet.slots if slot.stage != "up")
         sent, faults = self.feeder.sent.total(), self.all_faults()

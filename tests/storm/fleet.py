@@ -21,6 +21,8 @@ from workers.local.processes import LOOPBACK, Child, Program, free_port
 STOP_S = 45.0
 #: How long it may take to its first answer on a machine that is busy with a storm.
 START_S = 90.0
+#: How often a starting process is asked whether it is at work.
+LOOK_EVERY_S = 0.5
 #: How wrong the clock of a host may be, in seconds.
 SKEW_S = 90.0
 #: How many processes of a kind the fleet has.
@@ -51,6 +53,8 @@ class Slot:
     until: float = 0.0
     process: Process | None = None
     runs: int = 0
+    #: When a starting process is asked next.
+    look_at: float = 0.0
 
     @property
     def running(self) -> Process:
@@ -127,12 +131,17 @@ class Fleet:
         if not slot.running.child.alive():
             self.failed_starts += 1
             self._down(slot, 1.0)
-        elif answers(slot.running, "/health"):
+        elif time.monotonic() >= slot.look_at and self._answers(slot):
             slot.stage = "up"
         elif time.monotonic() > slot.until:
             self._found("hung start", slot, f"no answer within {START_S:.0f} s")
             slot.running.kill()
             self._down(slot, 0.0)
+
+    def _answers(self, slot: Slot) -> bool:
+        """Ask a starting process, now and then: the question costs more than it seems."""
+        slot.look_at = time.monotonic() + LOOK_EVERY_S
+        return answers(slot.running, "/health")
 
     def _tend_up(self, slot: Slot) -> None:
         child = slot.running.child

@@ -1,14 +1,18 @@
 """The dozen messages that every point is swept with: together they make a worker and a relay take every step."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from contracts import ids
 from tests.kit import messages
+from tests.storm.manifest import Command, Line, Manifest, Order, Person, Poison
 
+_NO_JSON = "{ no JSON"
 _AMOUNT = {"amountCents": 15_000, "currency": "USD"}
 #: The free texts, each kept as a note.
 NOTES = ("Looks right.", "Spare wheel was flat.", "Done twice.", "Paid by the insurer.")
@@ -84,7 +88,67 @@ def commands() -> list[str]:
         _command(4, "RejectPayment", _THREE, reason=NOTES[2]),
         _command(5, "CancelPayment", _FOUR, reason=NOTES[3]),
     )
-    return [*_written(*decisions, by_hand), "{ no JSON"]
+    return [*_written(*decisions, by_hand), _NO_JSON]
+
+
+def manifest() -> Manifest:
+    """What all this is, in the auditor's terms."""
+    told = Manifest()
+    for job in (_ONE, _TWO, _THREE, _FOUR):
+        told.record(_order(job, str(_id("event", job.number))))
+    told.record(_order(_FIVE, str(_id("event", _FIVE.number)), currency="XXX", refusal="unsupported_currency"))
+    told.record(_order(_ONE, str(_id("event", "again"))))
+    by_hand, admin = _key(6), messages.admin()
+    told.record(
+        Order(
+            kind="CreatePayment",
+            key=by_hand,
+            incident=str(_id("incident", "by hand")),
+            vendor=str(messages.VENDOR),
+            company=None,
+            payer_type="back_office",
+            currency="USD",
+            lines=(Line("Towing", 2, 7_500),),
+            source=f"command:{by_hand}",
+            creator=Person(admin["id"], admin["type"], admin["role"]),
+        )
+    )
+    for number, (kind, job, amount) in _COMMANDS.items():
+        who = messages.dispatcher()
+        actor = Person(who["id"], who["type"], who["role"], who["companyId"])
+        told.record(Command(kind, _key(number), str(job.payment), actor, sent_at=0.0, amount=amount))
+    told.record(Poison(sha256(_NO_JSON.encode()).hexdigest(), "commands", "not_json"))
+    return told
+
+
+#: What the commands are about, by number: the kind, the job, and the amount that their sender saw.
+_COMMANDS: Mapping[int, tuple[str, Job, int | None]] = {
+    1: ("ApprovePayment", _ONE, 15_000),
+    2: ("ApprovePayment", _TWO, 15_000),
+    3: ("ApprovePayment", _TWO, 1),
+    4: ("RejectPayment", _THREE, None),
+    5: ("CancelPayment", _FOUR, None),
+}
+
+
+def _order(job: Job, event: str, *, currency: str = "USD", refusal: str | None = None) -> Order:
+    lines = [(line["description"], line["quantity"], line["unitPriceCents"]) for line in messages.work()["lineItems"]]
+    return Order(
+        kind="WorkCompleted",
+        key=event,
+        incident=str(job.incident),
+        vendor=str(messages.VENDOR),
+        company=str(messages.COMPANY),
+        payer_type="back_office",
+        currency=currency,
+        lines=tuple(Line(*line) for line in lines),
+        source=f"work:{job.incident}:{messages.VENDOR}:{event}",
+        refusal=refusal,
+    )
+
+
+def _key(number: int) -> str:
+    return str(messages.command("CancelPayment", number=number)["commandId"])
 
 
 def _written(*bodies: dict[str, Any]) -> list[str]:

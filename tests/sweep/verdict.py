@@ -1,13 +1,17 @@
 """Whether all is as it must be once the work is done, whoever was killed when."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, LiteralString
 
 from contracts.chain import verify
 from store import chains, db
 from store.db import PoolOptions
+from tests.storm.auditor import audit
+from tests.storm.driver import INBOUND
+from tests.storm.evidence import Gathered
 from tests.sweep import scenario
-from tests.sweep.ground import Place
+from tests.sweep.ground import PROFILE, Place
 
 #: How everything stands in the end, whoever was killed when: a question to the database and its answer.
 STANDING: Mapping[str, tuple[LiteralString, Sequence[tuple[Any, ...]]]] = {
@@ -51,8 +55,8 @@ STANDING: Mapping[str, tuple[LiteralString, Sequence[tuple[Any, ...]]]] = {
 
 
 def findings(here: Place) -> list[str]:
-    """Return what is not as it must be, each in words."""
-    return [*_standing(here), *_chains(here), *_said(here)]
+    """Return what is not as it must be, each in words: how everything stands, the chains, and the auditor's rules."""
+    return [*_standing(here), *_chains(here), *_audited(here)]
 
 
 def _standing(here: Place) -> Iterator[str]:
@@ -69,16 +73,25 @@ def _chains(here: Place) -> Iterator[str]:
                 yield f"a broken chain: {breach}"
 
 
-def _said(here: Place) -> Iterator[str]:
-    """Compare what was written to the outbox with what has arrived: each thing at least once, under one id."""
-    written = {row["id"] for row in here.query("SELECT event_id::text AS id FROM outbox WHERE destination = 'bus'")}
-    taken = {entry["detail"]["eventId"] for entry in here.published()}
-    if written != taken:
-        yield f"written, but never announced: {written - taken}; announced, but not written: {taken - written}"
-    payments = {str(row["payment_id"]) for row in here.query("SELECT payment_id FROM payments")}
-    asked = {request["paymentId"] for request in here.approvals()}
-    if asked != payments:
-        yield f"approval was asked for of {asked}, and the payments are {payments}"
-    reasons = {letter["MessageAttributes"]["Reason"]["StringValue"] for letter in here.taken_from("commands_dlq")}
-    if reasons != {"not_json"}:
-        yield f"dead letters because of {reasons}"
+def _audited(here: Place) -> Iterator[str]:
+    """Let the storm's auditor compare what was sent with what has come of it."""
+    evidence = Gathered(
+        published=iter(here.published()),
+        approvals=[{"body": message["Body"]} for message in here.taken_from("approvals")],
+        dead_letters=[letter for name in INBOUND for letter in _letters(here, name)],
+        left={},  # `await_drained` has seen to it
+    )
+    not_yet = timedelta(seconds=float(PROFILE["PAYMENTS_NOT_YET_S"]))
+    for rule, subject, text in audit(here.database_url, scenario.manifest(), evidence, not_yet=not_yet)[1]:
+        yield f"{rule}: {subject}: {text}"
+
+
+def _letters(here: Place, name: str) -> Iterator[dict[str, Any]]:
+    for letter in here.taken_from(f"{name}_dlq"):
+        yield {
+            "queue": name,
+            "message_id": letter["MessageId"],
+            "body": letter["Body"],
+            "attributes": {key: value.get("StringValue") for key, value in letter.get("MessageAttributes", {}).items()},
+            "receive_count": int(letter["Attributes"]["ApproximateReceiveCount"]),
+        }
