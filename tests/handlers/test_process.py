@@ -107,19 +107,6 @@ def test_an_unknown_outcome_keeps_the_payment_in_processing_and_orders_another_l
     assert [version for _, version in events(pool)] == [1, 2, 3, 4, 5]
 
 
-def test_the_same_key_with_other_content_is_announced_and_changes_nothing(pool: Pool):
-    create(pool)
-    dearer = [{"description": "Tow", "unitPriceCents": 99999}]
-    result = once(pool, m.parsed(m.work(lineItems=dearer)))
-    assert (result.outcome, result.code) == (Outcome.REFUSED, Refusal.PAYLOAD_CONFLICT)
-    [payment] = rows(pool, "SELECT amount_cents, version FROM payments")
-    assert payment == {"amount_cents": 15000, "version": 1}
-    [row] = rows(pool, "SELECT outcome FROM message_inbox")
-    assert row["outcome"] == "applied"
-    once(pool, m.parsed(m.work(lineItems=dearer)))
-    assert [kind for kind, _ in events(pool)].count("PaymentConflictDetected") == 1
-
-
 @pytest.mark.parametrize(
     ("price", "outcome", "code"),
     [

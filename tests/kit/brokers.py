@@ -66,7 +66,8 @@ def running(sqs: MemorySqs, handle: Handle, **options: object) -> Iterator[Runni
     finally:
         found.worker.stop(timeout=5_000)
         assert found.broker.shut_down(5)
-    assert found.broker.held == 0, "room leaked"
+    assert found.broker.held == 0, "something is held still"
+    assert set(found.broker.holding._free.values()) == {found.broker.options.room}, "room leaked, or grew"
     assert not [
         thread.name for thread in threading.enumerate() if thread.name.startswith(("poller", "lease", "settler"))
     ]

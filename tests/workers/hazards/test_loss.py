@@ -46,6 +46,18 @@ def test_l2_a_retry_needs_no_sending_so_that_none_can_fail(operation):
     assert not sqs.entries("delete_message_batch")
 
 
+def test_l2_a_back_off_that_cannot_be_set_leaves_the_message_to_its_lease(monkeypatch):
+    monkeypatch.setattr("workers.settling.LATE_S", 0.01)
+    sqs = backlog(3)
+    sqs.faults["change_message_visibility_batch"] = deque(throttled() for _ in range(1_000))
+    with running(sqs, fail, visibility_s=1):
+        until(lambda: all(stored.receive_count >= 2 for stored in sqs.held(EVENTS)), what="the end of the leases")
+        assert len(sqs.held(EVENTS)) == 3
+        sqs.faults.clear()
+    assert not sqs.named("send_message")
+    assert not sqs.entries("delete_message_batch")
+
+
 def test_l7_queues_keep_messages_long_enough_and_the_rule_has_dead_letters_of_its_own():
     document, problems = decode(str(TEMPLATE_PATH))
     assert not problems
