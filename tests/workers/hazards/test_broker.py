@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import pytest
 from dramatiq import MessageProxy
@@ -197,9 +198,10 @@ def test_d3_a_renewal_under_way_does_not_undo_a_back_off():
     renewing, go_on, settled = threading.Event(), threading.Event(), threading.Event()
     real = sqs.change_message_visibility_batch
 
-    def slow_renewal(**arguments: object) -> dict:
-        renewing.set()
-        go_on.wait(10)
+    def slow_renewal(**arguments: Any) -> dict:
+        if arguments["Entries"][0]["VisibilityTimeout"] == OPTIONS.visibility_s:
+            renewing.set()
+            go_on.wait(10)
         return real(**arguments)
 
     sqs.change_message_visibility_batch = slow_renewal  # type: ignore[method-assign]
@@ -211,6 +213,7 @@ def test_d3_a_renewal_under_way_does_not_undo_a_back_off():
 
     with running(sqs, handle, renew_every_s=0.05):
         assert settled.wait(5)
+        threading.Event().wait(0.2)  # a back-off that did not wait for the renewal would be set by now
         go_on.set()
         until(lambda: len(sqs.entries("change_message_visibility_batch")) == 2)
         assert sqs.visible_in(EVENTS)[0] <= 6.5, "the back-off of 5 s, not the lease of 30"

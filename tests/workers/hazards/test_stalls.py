@@ -3,10 +3,10 @@
 import threading
 
 from contracts.envelope import Queue
-from tests.kit.brokers import EVENTS, THREADS, AtWork, AtWorkUntilTheStop, backlog, running, settle
+from tests.kit.brokers import EVENTS, THREADS, AtWorkUntilTheStop, backlog, running, settle
 from tests.kit.sqs import MemorySqs, until
 from workers import broker
-from workers.delivery import Settlement
+from workers.delivery import Delivery, Settlement
 from workers.settings import MAX_RECEIVES
 
 DLQ = f"{EVENTS}-dlq"
@@ -14,31 +14,37 @@ DLQ = f"{EVENTS}-dlq"
 
 def test_a_restarted_consumer_neither_leaks_room_nor_makes_more_of_it(monkeypatch):
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.01)
-    sqs, slow, broken = backlog(40), AtWork(), threading.Event()
-    restarted: list[str] = []
+    sqs, broken, go_on = backlog(40), threading.Event(), threading.Semaphore(0)
+    made: list[str] = []
     consume, rest = broker.SqsBroker.consume, broker._Consumer.__next__
 
     def watched(self: broker.SqsBroker, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> object:
-        restarted.append(queue_name)
+        made.append(queue_name)
         return consume(self, queue_name, prefetch, timeout)
 
-    def next_or_break(self: broker._Consumer) -> None:
+    def rest_or_break(self: broker._Consumer) -> None:
         if broken.is_set():
             raise OSError("the connection is gone")
         rest(self)
 
+    def handle(delivery: Delivery) -> None:
+        go_on.acquire(timeout=10)
+        delivery.settle_as(Settlement.DELETE)
+
     monkeypatch.setattr(broker.SqsBroker, "consume", watched)
-    monkeypatch.setattr(broker._Consumer, "__next__", next_or_break)
-    with running(sqs, slow, room=8) as found:
-        slow.await_begun()
+    monkeypatch.setattr(broker._Consumer, "__next__", rest_or_break)
+    with running(sqs, handle, room=8) as found:
         until(lambda: found.broker.held == 8)
         broken.set()
-        until(lambda: all(restarted.count(queue) > 2 for queue in Queue), what="every consumer's restart")
+        until(lambda: all(made.count(queue) > 2 for queue in Queue), what="every consumer's restart")
         broken.clear()
         assert found.broker.held == 8, "what was held before is held still"
-        slow.release()
+        go_on.release(4)
+        until(lambda: sum(stored.receive_count for stored in sqs.held(EVENTS)) == 8 and len(sqs.held(EVENTS)) == 36)
+        threading.Event().wait(0.1)  # an old delivery that made room for two would have let more in by now
+        assert found.broker.held == 8
+        go_on.release(36)
         until(lambda: not sqs.held(EVENTS), what="what was held before, and what came after it")
-        until(lambda: found.settled("deleted") == 40)
 
 
 def deploy(sqs: MemorySqs, room: int) -> None:
