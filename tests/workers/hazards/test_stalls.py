@@ -12,7 +12,7 @@ from workers.settings import MAX_RECEIVES
 DLQ = f"{EVENTS}-dlq"
 
 
-def test_a_restarted_consumer_neither_leaks_room_nor_makes_more_of_it(monkeypatch):
+def test_z5_a_restarted_consumer_neither_leaks_room_nor_makes_more_of_it(monkeypatch):
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.01)
     sqs, broken, go_on = backlog(40), threading.Event(), threading.Semaphore(0)
     made: list[str] = []
