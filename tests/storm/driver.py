@@ -21,7 +21,7 @@ from tests.storm.traffic import Outgoing
 from workers.local.logins import user
 
 #: How many messages may be outstanding in the queues, and how many rows in the outbox, before the feeder waits.
-OUTSTANDING_MAX, UNSENT_MAX = 1_200, 4_000
+OUTSTANDING_MAX, UNSENT_MAX = 1_600, 6_000
 _LOOK_EVERY_S = 0.2
 _COUNT_EVERY_S = 0.5
 _TICK_S = 0.05

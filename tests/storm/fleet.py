@@ -29,7 +29,7 @@ SKEW_S = 90.0
 SIZES: Mapping[str, int] = {"worker": 3, "relay": 3}
 #: What differs from the defaults beside the fast profile: leases that can be waited for, early looks at attempts.
 PROFILE: Mapping[str, str] = {
-    "PAYMENTS_WORKER_THREADS": "10",
+    "PAYMENTS_WORKER_THREADS": "8",
     "PAYMENTS_PREFETCH_FACTOR": "4",
     "PAYMENTS_VISIBILITY_S": "8",
     "PAYMENTS_LEASE_RENEW_S": "3",

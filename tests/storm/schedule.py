@@ -67,7 +67,7 @@ STRIKES: Mapping[str, tuple[float, float, float]] = {
     "provider gust": (4, 2.0, 5.0),
 }
 #: The mean time between two strikes, in seconds.
-GAP_S = 3.0
+GAP_S = 4.0
 #: For how long nothing strikes at first: the fleet shall be at work.
 FIRST_S = 3.0
 
