@@ -43,10 +43,15 @@ FROM unnest(%(ids)s::bigint[], %(delays_s)s::float8[]) AS late (outbox_id, delay
 WHERE outbox.outbox_id = late.outbox_id AND published_at IS NULL
 """
 _FAILED = "UPDATE outbox SET failed_at = clock_timestamp() WHERE outbox_id = ANY(%(ids)s) AND published_at IS NULL"
+# A row that was claimed once stays in the backlog while its lease or its back-off lasts: an outage is not up to date.
 _BACKLOG = """
 SELECT count(*) AS pending,
-       coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 AS oldest_age_s
-FROM outbox WHERE published_at IS NULL AND failed_at IS NULL AND available_at <= clock_timestamp()
+       coalesce(extract(epoch FROM clock_timestamp() - min(due.since)), 0)::float8 AS oldest_age_s
+FROM (
+    SELECT CASE WHEN attempts = 0 THEN available_at ELSE created_at END AS since
+    FROM outbox WHERE published_at IS NULL AND failed_at IS NULL
+) AS due
+WHERE due.since <= clock_timestamp()
 """
 
 
@@ -80,7 +85,7 @@ class DueRow:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is due and not yet sent; the age is the oldest one's, in seconds."""
+    """What was due once and is not yet sent; the age is the oldest one's, in seconds."""
 
     pending: int
     oldest_age_s: float
@@ -138,7 +143,7 @@ def mark_failed(pool: Pool, outbox_ids: Sequence[int]) -> None:
 
 
 def backlog(pool: Pool) -> Backlog:
-    """Return how much is due and how old the oldest of it is."""
+    """Return how much waits to be sent, also for another try, and for how long the oldest of it has waited."""
     with reading(pool) as connection:
         row = connection.execute(_BACKLOG).fetchone()
     return Backlog(**row) if row else Backlog(0, 0.0)

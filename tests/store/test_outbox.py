@@ -197,6 +197,19 @@ def test_the_backlog_is_what_is_due_and_the_age_of_its_oldest(pool: Pool):
     assert found.oldest_age_s == pytest.approx((datetime.now(UTC) - PAST).total_seconds(), abs=60)
 
 
+def test_what_is_claimed_belongs_to_the_backlog_until_it_is_sent(pool: Pool):
+    append(pool, row("a"))
+    [a] = claim(pool, lease_s=60)
+    assert outbox.backlog(pool).pending == 1
+    outbox.postpone(pool, {a.outbox_id: 60})
+    assert outbox.backlog(pool).pending == 1, "a back-off is no delivery"
+
+
+def test_a_delayed_row_is_as_old_as_its_time_is_over(pool: Pool):
+    append(pool, row("delayed", available_at=datetime.now(UTC) - timedelta(seconds=1)))
+    assert outbox.backlog(pool).oldest_age_s < timedelta(days=1).total_seconds(), "its change was made long before"
+
+
 @pytest.mark.parametrize(
     "broken",
     [
