@@ -32,13 +32,14 @@ def test_every_row_stands_once_in_the_table_with_its_test_or_the_reason_why_it_n
     section = (ROOT / "ARCHITECTURE.md").read_text().partition("\n## Hazards\n")[2].partition("\n## ")[0]
     lines = [(row, proof) for row, _, proof in _LINE.findall(section)]
     assert [row for row, _ in lines] == ROWS
+    tests = named_tests()
     for row, proof in lines:
         named = proof.strip("`")
         if proof == f"`{named}`":
-            assert named in named_tests()[row], f"{row}: there is no {named}"
+            assert named in tests[row], f"{row}: there is no {named}"
         else:
             assert proof.startswith("cannot occur: "), f"{row}: neither a test nor a reason"
-            assert not named_tests()[row], f"{row} has a test: name it"
+            assert not tests[row], f"{row} has a test: name it"
 
 
 def test_the_tests_are_collected():

@@ -203,8 +203,6 @@ def test_a_busy_provider_lets_the_order_come_back(pool: Pool):
         ("rubbish " + CANARY, Queue.EVENTS, "not_json"),
         (json.dumps({"type": CANARY}), Queue.COMMANDS, "unknown_kind"),
         (m.body(m.work(vendorId=7, notes=CANARY)), Queue.EVENTS, "schema"),
-        (m.body(m.work(notes=CANARY)), Queue.COMMANDS, "wrong_queue"),
-        (m.body(m.work(version="2.0", notes=CANARY)), Queue.EVENTS, "unknown_version"),
     ],
 )
 def test_p1_a_malformed_body_is_recorded_and_dead_lettered_with_its_reason(desk: Desk, body, queue, reason):
@@ -216,6 +214,24 @@ def test_p1_a_malformed_body_is_recorded_and_dead_lettered_with_its_reason(desk:
     assert failure["body_bytes"] == len(body)
     assert CANARY not in str(failure)
     assert rows(desk.pool, "SELECT 1 FROM message_inbox") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "queue", "reason"),
+    [
+        (json.dumps(m.envelope(m.work(), **{"detail-type": "WorkBegun"})), Queue.EVENTS, "unknown_kind"),
+        (json.dumps(m.command("PayMe")), Queue.COMMANDS, "unknown_kind"),
+        (m.body(m.work(version="2.0")), Queue.EVENTS, "unknown_version"),
+        (m.body(m.work()), Queue.COMMANDS, "wrong_queue"),
+        (json.dumps(m.command("ExecutePayout", attemptId=str(m.EVENT))), Queue.COMMANDS, "wrong_queue"),
+    ],
+    ids=["unknown event", "unknown command", "unknown version", "event on the wrong queue", "order of a stranger"],
+)
+def test_p3_what_this_release_does_not_know_is_kept_as_a_dead_letter_at_once(desk: Desk, body, queue, reason):
+    delivery = desk.take(body, queue, receives=1)
+    assert (ended(delivery), delivery.reason) == ((Outcome.INVALID, Settlement.DEAD_LETTER), reason)
+    assert delivery.body == body, "a release that knows it can be given it"
+    assert rows(desk.pool, "SELECT reason FROM message_failures") == [{"reason": reason}]
 
 
 def test_p4_a_bug_keeps_the_message_and_is_recorded_by_class_and_place(desk: Desk, monkeypatch):
@@ -252,14 +268,34 @@ def test_each_message_is_one_log_event_without_a_word_of_its_body(desk: Desk):
 
 
 def test_o3_an_outcome_is_counted_under_its_queue_and_kind(desk: Desk):
+    desk.take(m.body(m.work()), sent_at=datetime.now(UTC) - timedelta(seconds=100))
     desk.take(m.body(m.work()))
     desk.take("rubbish")
     value = desk.metrics.registry.get_sample_value
     labels = {"queue": "payments-events", "message_type": "WorkCompleted", "outcome": "applied"}
     assert value("payments_messages_processed_total", labels) == 1
     assert value("payments_message_critical_time_seconds_count", labels) == 1
+    assert (value("payments_message_critical_time_seconds_sum", labels) or 0) >= 100, "since it was first sent"
+    assert value("payments_messages_processed_total", labels | {"outcome": "duplicate"}) == 1
     unread = {"queue": "payments-events", "message_type": "none", "outcome": "invalid"}
     assert value("payments_messages_processed_total", unread) == 1
+
+
+def test_o6_a_conversation_keeps_its_id_over_every_hop_and_each_message_names_its_cause(desk: Desk):
+    desk.take(m.body(m.work(correlationId="call-4711")))
+    created = posted(desk.pool, "PaymentCreated")
+    assert (created["correlationId"], created["causationId"]) == ("call-4711", str(m.EVENT))
+    approval = m.command("ApprovePayment", paymentId=created["paymentId"], correlationId="call-4711")
+    desk.take(json.dumps(approval), Queue.COMMANDS)
+    cause = approval["commandId"]
+    for order, event in (("ProcessPayment", "PaymentProcessing"), ("ExecutePayout", "PaymentCompleted")):
+        hop = posted(desk.pool, order)
+        assert hop["correlationId"] == "call-4711"
+        assert ended(desk.take(json.dumps(hop), Queue.PAYOUTS)) == (Outcome.APPLIED, Settlement.DELETE)
+        told = posted(desk.pool, event)
+        assert (told["correlationId"], told["causationId"]) == ("call-4711", hop["commandId"])
+        assert hop["commandId"] != cause
+        cause = hop["commandId"]
 
 
 def test_the_provider_is_looked_at_before_every_submission(pool: Pool):

@@ -1,6 +1,8 @@
 """The process itself: no interrupts, no dramatiq command line, clients and pools that fit their threads, own queues."""
 
 import ast
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ from botocore.exceptions import ClientError
 from dramatiq.middleware import CurrentMessage
 
 from contracts.envelope import Queue
-from tests.kit.brokers import running, settle
-from tests.kit.sqs import URL, MemorySqs
+from store import db
+from tests.kit.brokers import EVENTS, running, settle
+from tests.kit.sqs import URL, MemorySqs, until
 from workers import main, settings
-from workers.delivery import Settlement, inbound_queue
+from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
 from workers.settings import Settings
 from workers.telemetry import Metrics
 
@@ -43,18 +46,26 @@ def test_o2_o4_no_process_of_ours_comes_from_dramatiqs_command_line():
             assert not foreign & set(names), path
 
 
-def test_t5_one_client_has_a_connection_for_every_thread_that_uses_it(monkeypatch):
+def test_t5_each_client_has_a_connection_for_every_thread_that_uses_it(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    pollers = Settings().pollers_per_queue * len(Queue)
-    config: Any = main.sqs_client(Settings(), connections=pollers + 4).meta.config
-    assert config.max_pool_connections >= pollers
-    assert config.retries["mode"] == "standard"
+    monkeypatch.setattr(main, "inbound_queue", lambda _client, queue, url: InboundQueue(queue, url, f"{url}-dlq"))
+    urls: Any = {f"{name}_queue_url": URL + name for name in ("event", "command", "payout")}
+    found = Settings(worker_threads=10, pollers_per_queue=7, **urls)
+    nowhere: Any = None  # the database is asked for nothing here
+    broker, _ = main._broker(found, nowhere, "", Metrics())
+    receiving: Any = broker._pollers._client.meta.config
+    settling: Any = broker._client.meta.config
+    assert receiving.max_pool_connections >= len(broker._pollers.threads()) == 21
+    assert settling.max_pool_connections >= found.worker_threads + len(("settler", "lease keeper"))
+    assert [config.retries["mode"] for config in (receiving, settling)] == ["standard"] * 2
 
 
 def test_t8_a_process_opens_few_connections_and_gives_them_back():
     found = Settings()
-    assert found.worker_threads <= found.pool_size_max <= 10
-    assert found.pool_idle_s <= 30
+    options = replace(found.pool_options("worker"), size_min=0)
+    with db.open_pool("host=127.0.0.1 port=1", options) as pool:
+        assert found.worker_threads <= pool.max_size <= 10
+        assert pool.max_idle <= 30
     with pytest.raises(settings.SettingsError, match="PAYMENTS_POOL_SIZE_MAX"):
         settings.load({"PAYMENTS_WORKER_THREADS": "11"})
 
@@ -66,6 +77,42 @@ def test_p6_a_queue_that_is_not_there_is_an_error_and_never_made():
     with pytest.raises(ClientError):
         inbound_queue(sqs, Queue.EVENTS, URL + "nowhere")  # type: ignore[arg-type]
     assert not [path for path in PRODUCT if "create_queue" in path.read_text() and "local" not in path.parts]
+
+
+def test_p7_these_are_the_rights_that_a_worker_needs_on_its_queues():
+    sqs = MemorySqs()
+    for settlement in Settlement:
+        sqs.put(EVENTS, settlement.value)
+
+    def handle(delivery: Delivery) -> None:
+        until(lambda: sqs.named("change_message_visibility_batch"), what="a renewal")
+        delivery.settle_as(Settlement(delivery.body))
+
+    with running(sqs, handle, renew_every_s=0.05):
+        until(lambda: len(sqs.held(EVENTS)) == 1, what="what is deleted and what is dead-lettered")
+    asked = {
+        (name, str(arguments.get("QueueUrl", URL + arguments.get("QueueName", ""))).removeprefix(URL))
+        for name, arguments in sqs.calls
+    }
+    assert {place for name, place in asked if name == "get_queue_url"} == {f"{queue}-dlq" for queue in Queue}
+    assert {name for name, place in asked if place == EVENTS} == {
+        "get_queue_attributes",
+        "receive_message",
+        "change_message_visibility_batch",
+        "delete_message_batch",
+    }
+    assert {name for name, place in asked if place == f"{EVENTS}-dlq"} == {"get_queue_url", "send_message"}
+
+
+def test_p8_a_dead_letter_queue_is_found_by_its_policy_whatever_it_is_called():
+    class Named(MemorySqs):
+        def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+            arn = "arn:aws:sqs:us-east-1:0:what_nobody-took.v2"
+            return {"Attributes": {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn})}}
+
+    found = inbound_queue(Named(), Queue.EVENTS, URL + "some.other_name")  # type: ignore[arg-type]
+    assert found.url == URL + "some.other_name"
+    assert found.dead_letter_url == URL + "what_nobody-took.v2"
 
 
 def test_o1_the_metrics_of_a_process_are_its_own_and_nothing_of_them_is_on_disk():

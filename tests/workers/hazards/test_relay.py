@@ -311,10 +311,15 @@ def test_r2_no_transaction_is_open_while_something_is_sent(pool: Pool):
     assert rows(pool, "SELECT count(*) AS n FROM outbox WHERE published_at IS NOT NULL") == [{"n": 2}]
 
 
-def test_r10_the_age_of_the_oldest_unsent_row_can_be_asked_for(pool: Pool):
-    assert outbox.backlog(pool).oldest_age_s == 0
+def test_r10_the_age_of_the_oldest_unsent_row_grows_while_nobody_takes_it(pool: Pool):
+    assert outbox.backlog(pool) == outbox.Backlog(0, 0.0)
     write(pool, "one")
-    until(lambda: outbox.backlog(pool).oldest_age_s > 0.05)
-    assert outbox.backlog(pool).pending == 1
-    relay(pool, Bus()).run_once()
-    assert outbox.backlog(pool).oldest_age_s == 0
+    bus = Bus()
+    bus.errors.append(EndpointConnectionError(endpoint_url="http://bus"))
+    sender = relay(pool, bus)
+    sender.run_once()
+    assert bus.requests == [1]
+    assert outbox.backlog(pool).pending == 1, "it waits for its second try"
+    until(lambda: outbox.backlog(pool).oldest_age_s > 0.05, what="its age")
+    until(sender.run_once, what="the second try")
+    assert outbox.backlog(pool) == outbox.Backlog(0, 0.0)
