@@ -133,6 +133,15 @@ def test_p10_a_command_that_overtakes_its_payment_comes_back(desk: Desk):
     assert delivery.reason == "not_yet"
 
 
+def test_p10_an_order_that_overtakes_its_approval_is_refused_and_pays_nothing(desk: Desk):
+    desk.take(m.body(m.work()))
+    payment_id = posted(desk.pool, "PaymentCreated")["paymentId"]
+    early = json.dumps(m.command("ProcessPayment", paymentId=payment_id))
+    delivery = desk.take(early, Queue.PAYOUTS)
+    assert (ended(delivery), delivery.reason) == ((Outcome.REFUSED, Settlement.DELETE), "illegal_transition")
+    assert rows(desk.pool, "SELECT 1 FROM payout_attempts") == []
+
+
 def test_who_waits_for_a_payment_is_answered_when_the_time_is_over(desk: Desk):
     early = json.dumps(m.command("ApprovePayment", paymentId=str(m.INCIDENT)))
     delivery = desk.take(early, Queue.COMMANDS, sent_at=datetime.now(UTC) - timedelta(seconds=100))

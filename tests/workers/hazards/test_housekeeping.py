@@ -16,7 +16,7 @@ from typing import IO, Any, LiteralString
 import pytest
 import structlog
 
-from store import db
+from store import db, housekeeping
 from store.db import Pool, PoolOptions
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
@@ -84,6 +84,25 @@ def test_r8_a_run_prunes_batch_after_batch_counts_and_tells_once(pool: Pool, sto
         {"event": "pruned", "log_level": "info", "message_inbox": 25, "outbox": 12},
         {"event": "pruned", "log_level": "info", "message_inbox": 0, "outbox": 0},
     ]
+
+
+def test_r8_no_transaction_deletes_more_than_one_batch(pool: Pool, stop: threading.Event, monkeypatch):
+    forge(pool, RECEIVED, PUBLISHED)
+    deleted: list[int] = []
+
+    def watched(name: str) -> None:
+        real = getattr(housekeeping, name)
+
+        def prune(*arguments: Any) -> int:
+            deleted.append(real(*arguments))
+            return deleted[-1]
+
+        monkeypatch.setattr(housekeeping, name, prune)
+
+    watched("prune_inbox")
+    watched("prune_outbox")
+    Housekeeper(pool, OPTIONS, Metrics(), stop).run_once()
+    assert deleted == [10, 10, 5, 10, 2]
 
 
 def test_each_table_has_its_own_retention(pool: Pool, stop: threading.Event):
