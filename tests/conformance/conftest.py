@@ -17,7 +17,8 @@ from botocore.exceptions import ClientError
 
 from tests.conformance.differences import DIFFERENCES
 from tests.kit import fauxqs
-from tests.kit.sqs_model import SqsModel, VirtualClock
+from tests.kit.sqs_clocks import VirtualClock
+from tests.kit.sqs_model import SqsModel
 from workers.local import aws
 from workers.local.processes import LOOPBACK, Child, Program, free_port
 
@@ -29,16 +30,19 @@ _READY_S = 30.0
 class Backend:
     """A client, and a way to let time pass."""
 
-    name: str
+    title: str
     client: Any
     wait: Callable[[float], object]
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
+    def name(self) -> str:
+        """Return a name for a queue that no other has."""
+        return f"conformance-{os.getpid()}-{next(self.numbers)}"
+
     def queue(self, **attributes: Any) -> str:
         """Make a queue of a test's own; return its URL."""
-        name = f"conformance-{os.getpid()}-{next(self.numbers)}"
         texts = {key: str(value) for key, value in attributes.items()}
-        return self.client.create_queue(QueueName=name, Attributes=texts)["QueueUrl"]
+        return self.client.create_queue(QueueName=self.name(), Attributes=texts)["QueueUrl"]
 
     def arn(self, url: str) -> str:
         """The ARN of a queue."""

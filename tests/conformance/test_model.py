@@ -1,51 +1,62 @@
-"""The model against itself: every fault happens and follows from its seed, and every message is in one place.
-
-And the use of it: broker, settler and worker with every fault at once, after which each message was settled as its
-handler said.
-"""
+"""The model against itself: every fault happens and follows from its seed, and every message is in one place."""
 
 import threading
 from collections import Counter
 from typing import Any
 
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.kit.brokers import EVENTS, backlog, running
-from tests.kit.sqs import MemorySqs, until
-from tests.kit.sqs_model import KINDS, Faults, SqsModel, VirtualClock
-from workers.delivery import Delivery, Settlement
+from tests.kit.sqs import until
+from tests.kit.sqs_clocks import VirtualClock
+from tests.kit.sqs_faults import AFTER, BEFORE, KINDS, Faults
+from tests.kit.sqs_model import SqsModel
+from tests.kit.sqs_rules import ARN, URL, service
 
-MESSAGES = 300
+ERRORS = (ClientError, BotoCoreError)
+
+
+def made(plan: Faults | None = None, **options: Any) -> tuple[SqsModel, VirtualClock, str]:
+    """Return a model with a queue, its clock, and the queue's URL; faults begin after that."""
+    clock = VirtualClock()
+    model = SqsModel(clock, **options)
+    url = model.create_queue(QueueName="q")["QueueUrl"]
+    model.plan = plan or Faults()
+    return model, clock, url
+
+
+def received(model: SqsModel, url: str, **more: Any) -> list[dict[str, Any]]:
+    return model.receive_message(QueueUrl=url, MaxNumberOfMessages=10, **more).get("Messages", [])
 
 
 def some_work(plan: Faults) -> tuple[Counter[str], list[str]]:
     """Do the same work on a model with a plan of faults; return what struck, and the messages in their order."""
-    clock = VirtualClock()
-    model = SqsModel(clock, plan)
-    url = model.create_queue(QueueName="q")["QueueUrl"]
+    model, clock, url = made(plan)
     order: list[str] = []
     for number in range(200):
         try:
             for body in (f"{number}-0", f"{number}-1"):
                 model.send_message(QueueUrl=url, MessageBody=body)
-            found = model.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=3)
-            messages = found.get("Messages", [])
+            messages = received(model, url, VisibilityTimeout=3)
             order += [message["Body"] for message in messages]
-            entries = [{"Id": message["Body"], "ReceiptHandle": message["ReceiptHandle"]} for message in messages]
+            entries = [
+                {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]} for place, message in enumerate(messages)
+            ]
             if entries:
                 model.delete_message_batch(QueueUrl=url, Entries=entries)
-        except (ClientError, BotoCoreError):
-            clock.advance(1)
+        except ERRORS:
+            pass
+        clock.advance(1)
     return plan.struck, order
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_fault_strikes_and_is_counted(kind):
     struck, order = some_work(Faults(1, {kind: 0.3}))
+    assert set(struck) == {kind}
     assert struck[kind] > 5
     assert order
 
@@ -62,23 +73,183 @@ def test_without_a_plan_nothing_strikes_and_the_order_is_that_of_sending():
     assert order == [f"{number}-{half}" for number in range(200) for half in (0, 1)]
 
 
+# -- what each fault does
+
+
+@pytest.mark.parametrize("kind", BEFORE)
+def test_a_fault_before_the_work_leaves_nothing_done(kind):
+    model, _, url = made()
+    model.plan.once(kind)
+    with pytest.raises(ERRORS):
+        model.send_message(QueueUrl=url, MessageBody="x")
+    assert received(model, url) == []
+
+
+@pytest.mark.parametrize("kind", AFTER)
+def test_a_fault_after_the_work_is_told_though_all_is_done(kind):
+    model, _, url = made()
+    model.plan.once(kind)
+    with pytest.raises(BotoCoreError):
+        model.send_message(QueueUrl=url, MessageBody="x")
+    assert len(received(model, url)) == 1
+
+
+def test_a_fault_that_is_told_strikes_once_and_at_its_operation():
+    model, _, url = made()
+    model.plan.once("throttled", "receive_message")
+    model.send_message(QueueUrl=url, MessageBody="x")
+    with pytest.raises(ClientError) as told:
+        received(model, url)
+    assert (told.value.response["Error"]["Code"], told.value.operation_name) == (
+        "ThrottlingException",
+        "ReceiveMessage",
+    )
+    assert len(received(model, url)) == 1
+
+
+def test_the_rate_of_one_operation_goes_before_that_of_all():
+    model, _, url = made(Faults(1, {"throttled": 1.0, "throttled send_message": 0.0}))
+    model.send_message(QueueUrl=url, MessageBody="x")
+    with pytest.raises(ClientError):
+        received(model, url)
+
+
+def test_a_kind_of_fault_that_is_none_is_noticed():
+    with pytest.raises(AssertionError):
+        Faults(1, {"trottled": 0.1})
+    with pytest.raises(AssertionError):
+        Faults().once("trottled")
+
+
+def test_a_batch_that_fails_in_part_says_which_entry_and_does_the_others():
+    model, _, url = made()
+    model.plan.once("entries_failed")
+    entries = [{"Id": str(number), "MessageBody": str(number)} for number in range(10)]
+    answer = model.send_message_batch(QueueUrl=url, Entries=entries)
+    [failed] = answer["Failed"]
+    assert (failed["Code"], failed["SenderFault"]) == ("InternalError", False)
+    there = {message["Body"] for message in received(model, url)}
+    assert there == {entry["Id"] for entry in answer["Successful"]} == set(map(str, range(10))) - {failed["Id"]}
+
+
+def test_a_duplicate_is_there_while_the_first_is_held_and_makes_its_receipt_an_older_one():
+    model, _, url = made()
+    model.send_message(QueueUrl=url, MessageBody="x")
+    model.plan.once("duplicate")
+    [first] = received(model, url)
+    [second] = received(model, url)
+    assert received(model, url) == []
+    assert first["MessageId"] == second["MessageId"]
+    model.delete_message(QueueUrl=url, ReceiptHandle=first["ReceiptHandle"])
+    assert model._queues["q"].messages, "the older receipt deletes nothing"
+    model.delete_message(QueueUrl=url, ReceiptHandle=second["ReceiptHandle"])
+    assert not model._queues["q"].messages
+
+
+@pytest.mark.parametrize(("kind", "comes_again"), [("late_delete", False), ("undeleted", True)])
+def test_a_delete_that_was_told_as_done_may_come_late_or_never(kind, comes_again):
+    model, clock, url = made()
+    model.send_message(QueueUrl=url, MessageBody="x")
+    [message] = received(model, url, VisibilityTimeout=30)
+    model.plan.once(kind)
+    model.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    assert model._queues["q"].messages, "not yet"
+    clock.advance(30)
+    assert bool(received(model, url)) is comes_again
+
+
+def test_a_late_delete_is_void_once_the_message_was_received_again():
+    model, clock, url = made()
+    model.send_message(QueueUrl=url, MessageBody="x")
+    [message] = received(model, url, VisibilityTimeout=0)
+    model.plan.once("late_delete")
+    model.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    assert len(received(model, url, VisibilityTimeout=2)) == 1
+    clock.advance(2)
+    assert len(received(model, url)) == 1
+
+
+# -- what no server shows, or only by waiting long
+
+
 def test_a_message_is_kept_no_longer_than_its_queue_says_wherever_it_lies():
     clock = VirtualClock()
     model = SqsModel(clock)
-    url = model.create_queue(QueueName="q", Attributes={"MessageRetentionPeriod": "60"})["QueueUrl"]
-    model.send_message(QueueUrl=url, MessageBody="x")
+    dead = model.create_queue(QueueName="dead", Attributes={"MessageRetentionPeriod": "90"})["QueueUrl"]
+    policy = f'{{"deadLetterTargetArn": "{ARN}dead", "maxReceiveCount": 1}}'
+    url = model.create_queue(QueueName="q", Attributes={"MessageRetentionPeriod": "60", "RedrivePolicy": policy})
+    for body in ("dies", "stays"):
+        model.send_message(QueueUrl=url["QueueUrl"], MessageBody=body)
+    assert len(model.receive_message(QueueUrl=url["QueueUrl"], VisibilityTimeout=0)["Messages"]) == 1
     clock.advance(59)
-    assert model.receive_message(QueueUrl=url, VisibilityTimeout=0)["Messages"]
+    [message] = received(model, url["QueueUrl"], VisibilityTimeout=30)
+    assert message["Body"] == "stays"
     clock.advance(1)
-    assert not model.receive_message(QueueUrl=url)
+    assert received(model, dead, VisibilityTimeout=0), "which is older, and is kept for longer"
+    assert not model._queues["q"].messages, "though somebody holds it"
+    clock.advance(29)
+    assert [letter["Body"] for letter in received(model, dead, VisibilityTimeout=0)] == ["dies"]
+    clock.advance(1)
+    assert received(model, dead) == [], "its age counts from its first sending"
 
 
 def test_a_long_poll_costs_no_time_but_that_of_the_virtual_clock():
-    clock = VirtualClock(1_000.0)
-    model = SqsModel(clock)
+    model, clock, url = made()
+    began = clock.now()
+    assert received(model, url, WaitTimeSeconds=20) == []
+    assert clock.now() == began + 20
+
+
+def test_a_long_poll_is_woken_by_the_next_lease_that_ends():
+    model, clock, url = made()
+    model.send_message(QueueUrl=url, MessageBody="x")
+    began = clock.now()
+    assert len(received(model, url, VisibilityTimeout=7)) == 1
+    assert len(received(model, url, WaitTimeSeconds=20)) == 1
+    assert clock.now() == began + 7
+
+
+def test_a_long_poll_on_the_wall_clock_is_woken_by_a_message():
+    model = SqsModel()
     url = model.create_queue(QueueName="q")["QueueUrl"]
-    assert not model.receive_message(QueueUrl=url, WaitTimeSeconds=20)
-    assert clock.now() == pytest.approx(1_020, abs=0.1)
+    found: list[dict[str, Any]] = []
+    waiting = threading.Thread(target=lambda: found.extend(received(model, url, WaitTimeSeconds=20)))
+    waiting.start()
+    model.send_message(QueueUrl=url, MessageBody="x")
+    until(lambda: found, within_s=15, what="the message")
+    waiting.join()
+
+
+def test_too_many_in_flight_are_told_to_a_short_poll_and_kept_from_a_long_one():
+    model, _, url = made(in_flight_max=3)
+    for number in range(5):
+        model.send_message(QueueUrl=url, MessageBody=str(number))
+    held = received(model, url)
+    assert len(held) == 3
+    with pytest.raises(ClientError, match="OverLimit"):
+        received(model, url)
+    assert received(model, url, WaitTimeSeconds=1) == []
+    model.delete_message(QueueUrl=url, ReceiptHandle=held[0]["ReceiptHandle"])
+    assert len(received(model, url)) == 1
+
+
+def test_arguments_are_those_that_boto3_knows():
+    model, _, url = made()
+    wrong: list[dict[str, Any]] = [
+        {"Url": url},
+        {"QueueUrl": url, "WaitTimeSeconds": "20"},
+        {"QueueUrl": url, "AttributesNames": ["All"]},
+    ]
+    for arguments in wrong:
+        with pytest.raises(ParamValidationError):
+            model.receive_message(**arguments)
+
+
+def test_every_method_is_one_of_the_service_and_takes_what_it_names():
+    methods = [name for name in vars(SqsModel) if name.split("_")[0] in {"create", "get", "send", "receive", "delete"}]
+    actions = {"".join(part.title() for part in name.split("_")) for name in methods}
+    assert len(actions) >= 8
+    assert actions <= set(service().operation_names)
 
 
 class Life(RuleBasedStateMachine):
@@ -88,13 +259,14 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.clock = VirtualClock()
         self.model = SqsModel(self.clock)
-        self.dead = self.model.create_queue(QueueName="dead")["QueueUrl"]
-        policy = '{"deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:dead", "maxReceiveCount": 3}'
+        self.model.create_queue(QueueName="dead")
+        policy = f'{{"deadLetterTargetArn": "{ARN}dead", "maxReceiveCount": 3}}'
         self.url = self.model.create_queue(QueueName="q", Attributes={"RedrivePolicy": policy})["QueueUrl"]
         self.sent: set[str] = set()
         self.deleted: set[str] = set()
         self.receives: Counter[str] = Counter()
         self.leases: dict[str, tuple[str, float]] = {}
+        self.older: list[str] = []
 
     @rule(delay_s=st.sampled_from([0, 0, 5]))
     def send(self, delay_s: int) -> None:
@@ -103,12 +275,18 @@ class Life(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 10), lease_s=st.sampled_from([0, 5, 60]))
     def receive(self, most: int, lease_s: int) -> None:
-        answer = self.model.receive_message(QueueUrl=self.url, MaxNumberOfMessages=most, VisibilityTimeout=lease_s)
+        answer = self.model.receive_message(
+            QueueUrl=self.url,
+            MaxNumberOfMessages=most,
+            VisibilityTimeout=lease_s,
+            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+        )
         for message in answer.get("Messages", []):
             name = message["MessageId"]
             assert name not in self.deleted, "a deleted message came again"
-            held_until = self.leases.get(name, ("", 0.0))[1]
+            receipt, held_until = self.leases.get(name, ("", 0.0))
             assert held_until <= self.clock.now(), "delivered while somebody held it"
+            self.older += [receipt] if receipt else []
             self.receives[name] += 1
             assert int(message["Attributes"]["ApproximateReceiveCount"]) == self.receives[name] <= 3
             self.leases[name] = (message["ReceiptHandle"], self.clock.now() + lease_s)
@@ -117,9 +295,15 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data())
     def delete(self, data: Any) -> None:
         name = data.draw(st.sampled_from(sorted(self.leases)))
+        there = name in self._in("q")
         self.model.delete_message(QueueUrl=self.url, ReceiptHandle=self.leases[name][0])
-        if name in self._in("q") or name not in self._in("dead"):
+        if there:
             self.deleted.add(name)
+
+    @precondition(lambda self: self.older)
+    @rule(data=st.data())
+    def delete_by_an_older_receipt(self, data: Any) -> None:
+        self.model.delete_message(QueueUrl=self.url, ReceiptHandle=data.draw(st.sampled_from(self.older)))
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), lease_s=st.sampled_from([0, 5, 60]))
@@ -127,11 +311,13 @@ class Life(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.leases)))
         receipt, until_s = self.leases[name]
         change = {"QueueUrl": self.url, "ReceiptHandle": receipt, "VisibilityTimeout": lease_s}
+        gone = name in self.deleted or until_s <= self.clock.now()
         try:
             self.model.change_message_visibility(**change)
         except ClientError:
-            assert name in self.deleted or until_s <= self.clock.now()
+            assert gone
         else:
+            assert not gone
             self.leases[name] = (receipt, self.clock.now() + lease_s)
 
     @rule(seconds=st.sampled_from([1, 5, 60]))
@@ -144,6 +330,18 @@ class Life(RuleBasedStateMachine):
         assert not alive & dead
         assert alive | dead == self.sent - self.deleted
 
+    @invariant()
+    def only_what_was_received_often_enough_is_dead(self) -> None:
+        assert all(self.receives[name] == 3 for name in self._in("dead"))
+
+    @invariant()
+    def the_counts_are_those_of_the_messages(self) -> None:
+        told = self.model.get_queue_attributes(QueueUrl=URL + "q", AttributeNames=["All"])["Attributes"]
+        counts = [int(told[f"ApproximateNumberOfMessages{kind}"]) for kind in ("", "NotVisible", "Delayed")]
+        held = {name for name, (_, until_s) in self.leases.items() if until_s > self.clock.now()}
+        assert counts[1] == len(held & self._in("q"))
+        assert sum(counts) == len(self._in("q"))
+
     def _in(self, queue: str) -> set[str]:
         return set(self.model._queues[queue].messages)
 
@@ -152,32 +350,3 @@ TestLife = Life.TestCase
 TestLife.settings = settings(
     max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-
-
-def test_a_worker_settles_every_message_as_its_handler_says_whatever_the_queue_does(monkeypatch):
-    monkeypatch.setattr("workers.polling.POLL_ERROR_PAUSE_S", 0.01)
-    sqs = backlog(MESSAGES, MemorySqs(plan=Faults(7)))
-    seen, lock = Counter[str](), threading.Lock()
-
-    def handle(delivery: Delivery) -> None:
-        """Let every seventh be a dead letter, and every fifth fail at first."""
-        with lock:
-            seen[delivery.body] += 1
-        number = int(delivery.body)
-        if number % 7 == 0:
-            delivery.settle_as(Settlement.DEAD_LETTER, "seventh")
-        elif number % 5 == 0 and seen[delivery.body] == 1:
-            delivery.settle_as(Settlement.RETRY, "fifth")
-        else:
-            delivery.settle_as(Settlement.DELETE)
-
-    def redriven() -> set[str]:
-        return {stored.body for stored in sqs.held(f"{EVENTS}-dlq")}
-
-    with running(sqs, handle, visibility_s=2, renew_every_s=1, backoff_s=(0,)):
-        sqs.plan.rates = dict.fromkeys(KINDS, 0.05)
-        until(lambda: not sqs.held(EVENTS), within_s=60, what="the queue to be empty")
-    assert set(seen) == set(map(str, range(MESSAGES))), "each was handled"
-    sevenths = {str(number) for number in range(0, MESSAGES, 7)}
-    assert sevenths <= redriven(), "a dead letter was lost"
-    assert {kind for kind in KINDS if sqs.plan.struck[kind]} == set(KINDS)

@@ -8,7 +8,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tests.kit.sqs_model import URL, Faults, SqsModel, Stock, Stored, error
+from tests.kit.sqs_faults import Faults
+from tests.kit.sqs_model import SqsModel, Stock, Stored
+from tests.kit.sqs_rules import URL, error
 
 __all__ = ["URL", "MemorySqs", "Stored", "throttled", "unreachable", "until"]
 
@@ -52,6 +54,7 @@ class MemorySqs(SqsModel):
     def held(self, queue: str) -> list[Stored]:
         """Every message of a queue, visible or not."""
         with self._changed:
+            self._let_happen()
             return list(self._at(URL + queue).messages.values())
 
     def visible_in(self, queue: str) -> list[float]:
@@ -87,9 +90,7 @@ class MemorySqs(SqsModel):
     def _at(self, url: str) -> Stock:
         name = url.removeprefix(URL)
         with self._changed:
-            if name not in self._queues:
-                self.create_queue(QueueName=name)
-            queue = self._queues[name]
+            queue = self._queues.setdefault(name, Stock.new(name, self.clock.now(), {}))
             if self.redrive and not name.endswith("-dlq"):
                 policy = {"deadLetterTargetArn": f"arn:aws:sqs:eu:0:{name}-dlq", "maxReceiveCount": "10"}
                 queue.attributes["RedrivePolicy"] = json.dumps(policy)

@@ -2,116 +2,33 @@
 
 It follows AWS's documentation, page by page where a rule stands (`tests/conformance` holds it against real servers):
 leases, receive counts, receipt handles, redrive, delays, retention, batch limits, long polls. And it can be as unkind
-as the service may be: duplicates, other orders, throttling, errors, broken connections before and after success,
-batches that fail in part, deletes that come late.
+as the service may be (`sqs_faults`).
 """
 
-import hashlib
 import json
-import random
-import re
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
-from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
+from botocore.exceptions import ClientError
 
-URL = "http://queues/000000000000/"
-_ARN = "arn:aws:sqs:us-east-1:000000000000:"
-#: AWS, "Amazon SQS message quotas" and "SetQueueAttributes".
-BATCH_MAX, BODY_BYTES_MAX, ATTRIBUTES_MAX, IN_FLIGHT_MAX = 10, 1_048_576, 10, 120_000
-WAIT_MAX_S, DELAY_MAX_S, VISIBILITY_MAX_S = 20, 900, 43_200
-_ALLOWED = re.compile(r"[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
-_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_DEFAULTS = {
-    "VisibilityTimeout": "30",
-    "DelaySeconds": "0",
-    "MessageRetentionPeriod": "345600",
-    "ReceiveMessageWaitTimeSeconds": "0",
-}
-#: How late a late delete is, in seconds.
-_LATE_S = 0.5
-
-
-class Clock(Protocol):
-    """What time it is, in seconds since 1970."""
-
-    def now(self) -> float:
-        """Return the time."""
-
-    def wait(self, changed: threading.Condition, seconds: float) -> None:
-        """Let so much time pass, or less where the condition is notified."""
-
-
-class RealClock:
-    """The clock on the wall."""
-
-    def now(self) -> float:
-        """Return the time."""
-        return time.time()
-
-    def wait(self, changed: threading.Condition, seconds: float) -> None:
-        """Wait."""
-        changed.wait(seconds)
-
-
-class VirtualClock:
-    """A clock that stands still until it is told to go on; who waits for it makes it go on."""
-
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self._now = now
-
-    def now(self) -> float:
-        """Return the time."""
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self._now += seconds
-
-    def wait(self, changed: threading.Condition, seconds: float) -> None:
-        """Let time pass at once."""
-        del changed
-        self.advance(seconds)
-
-
-def error(code: str, operation: str = "Any", status: int = 400, message: str = "") -> ClientError:
-    """Return an error as botocore raises it."""
-    answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(answer, operation)
-
-
-#: What may happen to a request, whatever it asks for.
-WHOLE = ("throttled", "error_500", "error_503", "reset_before", "reset_after", "timeout_after")
-#: What may happen to a batch, to a delete, to what is received.
-ENTRIES_FAILED, LATE_DELETE, DUPLICATE, SHUFFLED = "entries_failed", "late_delete", "duplicate", "shuffled"
-KINDS = (*WHOLE, ENTRIES_FAILED, LATE_DELETE, DUPLICATE, SHUFFLED)
-
-
-@dataclass(slots=True)
-class Faults:
-    """A seeded plan of faults: the chance of each kind, and how often each has struck."""
-
-    seed: int = 0
-    rates: Mapping[str, float] = field(default_factory=dict)
-    struck: Counter[str] = field(default_factory=Counter)
-    chance: random.Random = field(init=False)
-
-    def __post_init__(self) -> None:
-        assert set(self.rates) <= set(KINDS), self.rates
-        self.chance = random.Random(self.seed)  # noqa: S311 - a plan that can be repeated
-
-    def strikes(self, *kinds: str) -> str | None:
-        """Return which of some kinds strikes now, if any."""
-        for kind in kinds:
-            if self.chance.random() < self.rates.get(kind, 0.0):
-                self.struck[kind] += 1
-                return kind
-        return None
+from tests.kit import sqs_rules as rules
+from tests.kit.sqs_clocks import Clock, RealClock
+from tests.kit.sqs_faults import (
+    AFTER,
+    BEFORE,
+    DUPLICATE,
+    ENTRIES_FAILED,
+    LATE_DELETE,
+    LATE_MAX_S,
+    SHUFFLED,
+    UNDELETED,
+    Faults,
+    trouble,
+)
+from tests.kit.sqs_rules import ARN, BATCH_MAX, DELAY_MAX_S, URL, VISIBILITY_MAX_S, WAIT_MAX_S, error, within
 
 
 @dataclass(slots=True)
@@ -128,11 +45,36 @@ class Stored:
     first_received_at: float | None = None
     received_at: float = 0.0
     source_arn: str | None = None
+    trace: str | None = None
+    #: Whether a copy of it is there to be received, though somebody holds it.
+    copied: bool = False
 
     @property
     def sent_at_ms(self) -> int:
         """When it was first sent, as SentTimestamp says."""
         return int(self.sent_at * 1000)
+
+    def told(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return it as it is received by who asks for some of its attributes (ReceiveMessage)."""
+        system = {
+            "SenderId": "AIDAMODEL",
+            "SentTimestamp": str(self.sent_at_ms),
+            "ApproximateReceiveCount": str(self.receive_count),
+            "ApproximateFirstReceiveTimestamp": str(int((self.first_received_at or 0) * 1000)),
+            **({"DeadLetterQueueSourceArn": self.source_arn} if self.source_arn else {}),
+            **({"AWSTraceHeader": self.trace} if self.trace else {}),
+        }
+        names = {*asked.get("AttributeNames", ()), *asked.get("MessageSystemAttributeNames", ())}
+        told_system = rules.wanted(system, names)
+        own = rules.wanted(self.attributes, asked.get("MessageAttributeNames", ()))
+        return {
+            "MessageId": self.message_id,
+            "ReceiptHandle": self.receipt,
+            "Body": self.body,
+            "MD5OfBody": rules.md5(self.body),
+            **({"Attributes": told_system} if told_system else {}),
+            **({"MessageAttributes": own, "MD5OfMessageAttributes": rules.attributes_md5(own)} if own else {}),
+        }
 
 
 @dataclass(slots=True)
@@ -143,30 +85,55 @@ class Stock:
     attributes: dict[str, str]
     messages: dict[str, Stored] = field(default_factory=dict)
 
+    @classmethod
+    def new(cls, name: str, now: float, attributes: Mapping[str, str]) -> "Stock":
+        """Return an empty queue with some attributes, and AWS's defaults for the others."""
+        numbers = {key: str(default) for key, (default, _, _) in rules.NUMBERS.items()}
+        born = dict.fromkeys(("CreatedTimestamp", "LastModifiedTimestamp"), str(int(now)))
+        return cls(name, {**numbers, **born, "QueueArn": ARN + name, **attributes})
+
     def seconds(self, name: str) -> int:
-        """Return an attribute that is a number of seconds."""
+        """Return an attribute that is a number."""
         return int(self.attributes[name])
+
+    def counts(self, now: float) -> dict[str, int]:
+        """Return how many messages are visible, not visible, delayed."""
+        hidden = [stored for stored in self.messages.values() if stored.visible_at > now]
+        in_flight = sum(bool(stored.receipt) for stored in hidden)
+        kinds = {"": len(self.messages) - len(hidden), "NotVisible": in_flight, "Delayed": len(hidden) - in_flight}
+        return {f"ApproximateNumberOfMessages{kind}": number for kind, number in kinds.items()}
 
 
 class SqsModel:
     """The client."""
 
-    def __init__(self, clock: Clock | None = None, faults: Faults | None = None) -> None:
+    def __init__(
+        self, clock: Clock | None = None, faults: Faults | None = None, *, in_flight_max: int = rules.IN_FLIGHT_MAX
+    ) -> None:
         self.clock = clock or RealClock()
         self.plan = faults or Faults()
+        self._in_flight_max = in_flight_max
         self._queues: dict[str, Stock] = {}
         self._changed = threading.Condition(threading.RLock())
         self._numbers = count(1)
-        self._receipts: dict[str, str] = {}
+        #: Of each receipt handle ever given, its queue and its message.
+        self._receipts: dict[str, tuple[str, str]] = {}
         self._later: list[tuple[float, Callable[[], object]]] = []
 
     # -- queues
 
-    def create_queue(self, *, QueueName: str, Attributes: Mapping[str, str] | None = None) -> dict[str, Any]:  # noqa: N803
-        """Create a queue."""
-        with self._changed:
-            self._queues[QueueName] = Stock(QueueName, {**_DEFAULTS, **(Attributes or {})})
-        return {"QueueUrl": URL + QueueName}
+    def create_queue(self, **arguments: Any) -> dict[str, Any]:
+        """Create a queue, or find the same one (CreateQueue)."""
+        name, wanted = arguments["QueueName"], dict(arguments.get("Attributes") or {})
+
+        def do() -> dict[str, Any]:
+            rules.check_queue(name, wanted, {ARN + known for known in self._queues})
+            found = self._queues.setdefault(name, Stock.new(name, self.clock.now(), wanted))
+            if any(found.attributes.get(key) != value for key, value in wanted.items()):
+                raise error("QueueAlreadyExists")
+            return {"QueueUrl": URL + name}
+
+        return self._asked("create_queue", arguments, do)
 
     def get_queue_url(self, **arguments: Any) -> dict[str, Any]:
         """Return the URL of a queue."""
@@ -177,19 +144,13 @@ class SqsModel:
         """Return attributes; those counts that AWS calls approximate are exact."""
 
         def do() -> dict[str, Any]:
-            queue = self._at(arguments["QueueUrl"])
-            known = {**queue.attributes, "QueueArn": _ARN + queue.name, **self._counts(queue)}
-            wanted = arguments["AttributeNames"]
-            return {"Attributes": {name: known[name] for name in known if name in wanted or "All" in wanted}}
+            queue, names = self._at(arguments["QueueUrl"]), arguments.get("AttributeNames", ())
+            rules.check_names(names)
+            counts = {key: str(number) for key, number in queue.counts(self.clock.now()).items()}
+            found = rules.wanted({**queue.attributes, **counts}, names)
+            return {"Attributes": found} if found else {}
 
         return self._asked("get_queue_attributes", arguments, do)
-
-    def _counts(self, queue: Stock) -> dict[str, str]:
-        now, messages = self.clock.now(), list(queue.messages.values())
-        hidden = [stored for stored in messages if stored.visible_at > now]
-        in_flight = sum(bool(stored.receipt) for stored in hidden)
-        counts = {"": len(messages) - len(hidden), "NotVisible": in_flight, "Delayed": len(hidden) - in_flight}
-        return {f"ApproximateNumberOfMessages{kind}": str(number) for kind, number in counts.items()}
 
     # -- sending
 
@@ -199,25 +160,27 @@ class SqsModel:
 
     def send_message_batch(self, **arguments: Any) -> dict[str, Any]:
         """Send up to ten messages."""
-        entries = arguments["Entries"]
 
         def do() -> dict[str, Any]:
-            if sum(_bytes(entry) for entry in entries) > BODY_BYTES_MAX:
+            if sum(map(rules.size, arguments["Entries"])) > rules.BODY_BYTES_MAX:
                 raise error("AWS.SimpleQueueService.BatchRequestTooLong")
-            return self._batch("send_message_batch", entries, lambda entry: self._send(arguments["QueueUrl"], entry))
+            return self._batch("send_message_batch", arguments, self._send)
 
         return self._asked("send_message_batch", arguments, do)
 
-    def _send(self, url: str, sent: Mapping[str, Any]) -> dict[str, Any]:
-        queue, body = self._at(url), sent["MessageBody"]
-        attributes = dict(sent.get("MessageAttributes") or {})
-        if not body or not _ALLOWED.fullmatch(body):
-            raise error("InvalidMessageContents" if body else "MissingParameter")
-        if _bytes(sent) > BODY_BYTES_MAX or len(attributes) > ATTRIBUTES_MAX:
-            raise error("InvalidParameterValue")
-        delay_s = _within(sent.get("DelaySeconds", queue.seconds("DelaySeconds")), 0, DELAY_MAX_S)
-        stored = self._store(queue, body, attributes, delay_s)
-        return {"MessageId": stored.message_id, "MD5OfMessageBody": _md5(body)}
+    def _send(self, url: str, sent: Mapping[str, Any], _operation: str = "") -> dict[str, Any]:
+        queue = self._at(url)
+        rules.check_message(sent, queue.seconds("MaximumMessageSize"))
+        delay_s = within("DelaySeconds", sent.get("DelaySeconds", queue.seconds("DelaySeconds")), 0, DELAY_MAX_S)
+        attributes, system = dict(sent.get("MessageAttributes") or {}), sent.get("MessageSystemAttributes") or {}
+        stored = self._store(queue, sent["MessageBody"], attributes, delay_s)
+        stored.trace = system.get("AWSTraceHeader", {}).get("StringValue")
+        return {
+            "MessageId": stored.message_id,
+            "MD5OfMessageBody": rules.md5(stored.body),
+            **({"MD5OfMessageAttributes": rules.attributes_md5(attributes)} if attributes else {}),
+            **({"MD5OfMessageSystemAttributes": rules.attributes_md5(system)} if system else {}),
+        }
 
     def _store(self, queue: Stock, body: str, attributes: dict[str, Any], delay_s: float = 0) -> Stored:
         now = self.clock.now()
@@ -233,106 +196,107 @@ class SqsModel:
 
         def do() -> dict[str, Any]:
             queue = self._at(arguments["QueueUrl"])
-            most = _within(arguments.get("MaxNumberOfMessages", 1), 1, BATCH_MAX)
+            most = within("MaxNumberOfMessages", arguments.get("MaxNumberOfMessages", 1), 1, BATCH_MAX)
             wait_s = arguments.get("WaitTimeSeconds", queue.seconds("ReceiveMessageWaitTimeSeconds"))
             hide_s = arguments.get("VisibilityTimeout", queue.seconds("VisibilityTimeout"))
-            deadline = self.clock.now() + _within(wait_s, 0, WAIT_MAX_S)
-            taken = self._await(queue, most, _within(hide_s, 0, VISIBILITY_MAX_S), deadline)
-            return {"Messages": taken} if taken else {}
+            within("WaitTimeSeconds", wait_s, 0, WAIT_MAX_S)
+            taken = self._await(queue, most, within("VisibilityTimeout", hide_s, 0, VISIBILITY_MAX_S), wait_s)
+            return {"Messages": [stored.told(arguments) for stored in taken]} if taken else {}
 
         return self._asked("receive_message", arguments, do)
 
-    def _await(self, queue: Stock, most: int, hide_s: float, deadline: float) -> list[dict[str, Any]]:
+    def _await(self, queue: Stock, most: int, hide_s: float, wait_s: float) -> list[Stored]:
+        deadline = self.clock.now() + wait_s
         while True:
             self._let_happen()
-            taken = self._take(queue, most, hide_s)
-            left_s = deadline - self.clock.now()
-            if taken or left_s <= 0:
+            taken = self._take(queue, most, hide_s, polls_long=wait_s > 0)
+            now = self.clock.now()
+            if taken or now >= deadline:
                 return taken
-            due = [stored.visible_at - self.clock.now() for stored in queue.messages.values()]
-            self.clock.wait(self._changed, max(0.001, min([left_s, *due])))
+            dues = [stored.visible_at for stored in queue.messages.values() if stored.visible_at > now]
+            self.clock.wait(self._changed, max(0.001, min([deadline, *dues]) - now))
 
-    def _take(self, queue: Stock, most: int, hide_s: float) -> list[dict[str, Any]]:
+    def _take(self, queue: Stock, most: int, hide_s: float, *, polls_long: bool) -> list[Stored]:
+        """Lease what is due; where too many are in flight, a long poll waits and a short one is told (quotas)."""
         now = self.clock.now()
-        due = [stored for stored in queue.messages.values() if stored.visible_at <= now]
-        if len(due) > 1 and self.plan.strikes(SHUFFLED):
+        due = [stored for stored in list(queue.messages.values()) if self._is_due(queue, stored, now)]
+        room = self._in_flight_max - queue.counts(now)["ApproximateNumberOfMessagesNotVisible"]
+        if due and room <= 0 and not polls_long:
+            raise error("OverLimit")
+        if len(due) > 1 and self.plan.strikes("receive_message", SHUFFLED):
             self.plan.chance.shuffle(due)
-        taken: list[dict[str, Any]] = []
-        for stored in due:
-            if len(taken) == most or self._redriven(queue, stored):
-                continue
-            if int(self._counts(queue)["ApproximateNumberOfMessagesNotVisible"]) >= IN_FLIGHT_MAX:
-                raise error("OverLimit")
-            taken.append(self._delivered(stored, now, hide_s))
+        taken = due[: max(0, min(most, room))]
+        for stored in taken:
+            self._lease(queue, stored, now, hide_s)
         return taken
 
-    def _delivered(self, stored: Stored, now: float, hide_s: float) -> dict[str, Any]:
+    def _is_due(self, queue: Stock, stored: Stored, now: float) -> bool:
+        """Whether a message may be delivered; one that was so often enough becomes a dead letter instead."""
+        policy = json.loads(queue.attributes.get("RedrivePolicy") or "null")
+        exhausted = bool(policy) and stored.receive_count >= int(policy["maxReceiveCount"])
+        if not exhausted:
+            return stored.copied or stored.visible_at <= now
+        if stored.visible_at <= now:
+            del queue.messages[stored.message_id]
+            target = self._at(URL + policy["deadLetterTargetArn"].rsplit(":", 1)[-1])
+            stored.source_arn, stored.receipt, stored.visible_at = ARN + queue.name, "", now
+            target.messages[stored.message_id] = stored
+            self._changed.notify_all()
+        return False
+
+    def _lease(self, queue: Stock, stored: Stored, now: float, hide_s: float) -> None:
         stored.receive_count += 1
         stored.receipt = f"{stored.message_id}#{stored.receive_count}"
-        self._receipts[stored.receipt] = stored.message_id
+        self._receipts[stored.receipt] = (queue.name, stored.message_id)
         stored.first_received_at = stored.first_received_at or now
         stored.received_at, stored.visible_at = now, now + hide_s
-        if self.plan.strikes(DUPLICATE):
-            stored.visible_at = now  # at-least-once delivery: a copy of it was not there to be hidden
-        return _told(stored)
-
-    def _redriven(self, queue: Stock, stored: Stored) -> bool:
-        """Move a message to the dead letters instead of delivering it once more than the policy says."""
-        policy = json.loads(queue.attributes.get("RedrivePolicy", "null"))
-        if not policy or stored.receive_count < int(policy["maxReceiveCount"]):
-            return False
-        del queue.messages[stored.message_id]
-        target = self._at(URL + policy["deadLetterTargetArn"].rsplit(":", 1)[-1])
-        stored.source_arn, stored.receipt, stored.visible_at = _ARN + queue.name, "", self.clock.now()
-        target.messages[stored.message_id] = stored
-        return True
+        stored.copied = self.plan.strikes("receive_message", DUPLICATE) is not None
 
     # -- deleting and hiding
 
     def delete_message(self, **arguments: Any) -> dict[str, Any]:
         """Delete a message."""
-        return self._asked("delete_message", arguments, lambda: self._delete(arguments["QueueUrl"], arguments))
+        do = lambda: self._delete(arguments["QueueUrl"], arguments, "delete_message")  # noqa: E731 - one expression
+        return self._asked("delete_message", arguments, do)
 
     def delete_message_batch(self, **arguments: Any) -> dict[str, Any]:
         """Delete up to ten messages."""
-        url, entries = arguments["QueueUrl"], arguments["Entries"]
-        do = lambda: self._batch("delete_message_batch", entries, lambda entry: self._delete(url, entry))  # noqa: E731
+        do = lambda: self._batch("delete_message_batch", arguments, self._delete)  # noqa: E731 - one expression
         return self._asked("delete_message_batch", arguments, do)
 
-    def _delete(self, url: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def _delete(self, url: str, entry: Mapping[str, Any], operation: str) -> dict[str, Any]:
         """Delete by the newest receipt; by an older one it is said to be done, and is not (DeleteMessage, "Note")."""
         queue, receipt = self._at(url), entry["ReceiptHandle"]
-        if receipt not in self._receipts:
-            raise error("ReceiptHandleIsInvalid")
-        if self.plan.strikes(LATE_DELETE):
-            self._later.append((self.clock.now() + _LATE_S, lambda: self._gone(queue, receipt)))
-        else:
-            self._gone(queue, receipt)
+        self._known(queue, receipt)
+        match self.plan.strikes(operation, LATE_DELETE, UNDELETED):
+            case "late_delete":
+                at = self.clock.now() + self.plan.chance.uniform(0, LATE_MAX_S)
+                self._later.append((at, lambda: self._gone(queue, receipt)))
+            case None:
+                self._gone(queue, receipt)
         return {}
 
     def _gone(self, queue: Stock, receipt: str) -> None:
-        stored = queue.messages.get(self._receipts[receipt])
-        if stored and stored.receipt == receipt:
+        if stored := self._held(queue, receipt):
             del queue.messages[stored.message_id]
+            self._changed.notify_all()
 
     def change_message_visibility(self, **arguments: Any) -> dict[str, Any]:
         """Hide a message for longer or shorter, from now on."""
-        do = lambda: self._change(arguments["QueueUrl"], arguments)  # noqa: E731
+        do = lambda: self._change(arguments["QueueUrl"], arguments)  # noqa: E731 - one expression
         return self._asked("change_message_visibility", arguments, do)
 
     def change_message_visibility_batch(self, **arguments: Any) -> dict[str, Any]:
         """Hide up to ten messages for longer or shorter."""
-        url, name = arguments["QueueUrl"], "change_message_visibility_batch"
-        do = lambda: self._batch(name, arguments["Entries"], lambda entry: self._change(url, entry))  # noqa: E731
-        return self._asked(name, arguments, do)
+        name = "change_message_visibility_batch"
+        return self._asked(name, arguments, lambda: self._batch(name, arguments, self._change))
 
-    def _change(self, url: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    def _change(self, url: str, entry: Mapping[str, Any], _operation: str = "") -> dict[str, Any]:
         queue, receipt, now = self._at(url), entry["ReceiptHandle"], self.clock.now()
-        hide_s = _within(entry["VisibilityTimeout"], 0, VISIBILITY_MAX_S)
-        if receipt not in self._receipts:
-            raise error("ReceiptHandleIsInvalid")
-        stored = queue.messages.get(self._receipts[receipt])
-        if stored is None or stored.receipt != receipt:
+        hide_s = within("VisibilityTimeout", entry.get("VisibilityTimeout", 0), 0, VISIBILITY_MAX_S)
+        self._known(queue, receipt)
+        stored = self._held(queue, receipt)
+        if stored is None:
             raise error("InvalidParameterValue", message="Message does not exist or is not available")
         if stored.visible_at <= now:
             raise error("AWS.SimpleQueueService.MessageNotInflight")
@@ -342,6 +306,15 @@ class SqsModel:
         self._changed.notify_all()
         return {}
 
+    def _known(self, queue: Stock, receipt: str) -> None:
+        if self._receipts.get(receipt, ("", ""))[0] != queue.name:
+            raise error("ReceiptHandleIsInvalid")
+
+    def _held(self, queue: Stock, receipt: str) -> Stored | None:
+        """Return the message that a receipt stands for, if it is the newest one of it."""
+        stored = queue.messages.get(self._receipts[receipt][1])
+        return stored if stored and stored.receipt == receipt else None
+
     # -- inside
 
     def failing(self, operation: str, entry: Mapping[str, Any]) -> str | None:
@@ -350,36 +323,37 @@ class SqsModel:
         return None
 
     def _batch(
-        self, operation: str, entries: list[Mapping[str, Any]], do: Callable[[Mapping[str, Any]], dict[str, Any]]
+        self, operation: str, arguments: Mapping[str, Any], do: Callable[[str, Mapping[str, Any], str], dict[str, Any]]
     ) -> dict[str, Any]:
-        _check_ids([entry["Id"] for entry in entries])
-        fails = self.plan.strikes(ENTRIES_FAILED) is not None
+        url, entries = arguments["QueueUrl"], arguments["Entries"]
+        self._at(url)
+        rules.check_ids([entry["Id"] for entry in entries])
+        fails = self.plan.strikes(operation, ENTRIES_FAILED) is not None
         doomed = self.plan.chance.randrange(len(entries)) if fails else None
         answer: dict[str, Any] = {"Successful": [], "Failed": []}
         for number, entry in enumerate(entries):
             code = "InternalError" if number == doomed else self.failing(operation, entry)
             try:
-                done = do(entry) if code is None else None
+                done = do(url, entry, operation) if code is None else None
             except ClientError as flaw:
-                code, done = flaw.response["Error"]["Code"].rsplit(".", 1)[-1], None
+                code, done = flaw.response["Error"]["Code"], None
             if done is None:
-                own = code != "InternalError"
-                answer["Failed"].append({"Id": entry["Id"], "Code": code, "SenderFault": own})
+                failed = {"Id": entry["Id"], "Code": code, "SenderFault": code != "InternalError"}
+                answer["Failed"].append(failed)
             else:
                 answer["Successful"].append({"Id": entry["Id"], **done})
-        return answer
+        return {key: told for key, told in answer.items() if told}
 
     def _asked(self, operation: str, arguments: Mapping[str, Any], do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Do what is asked, unless the plan has something else in mind."""
-        del arguments
+        rules.check_arguments(operation, arguments)
         with self._changed:
             self._let_happen()
-            kind = self.plan.strikes(*WHOLE)
-            if kind in {"throttled", "error_500", "error_503", "reset_before"}:
-                raise _trouble(kind, operation)
+            if kind := self.plan.strikes(operation, *BEFORE):
+                raise trouble(kind, operation)
             done = do()
-            if kind:
-                raise _trouble(kind, operation)
+            if kind := self.plan.strikes(operation, *AFTER):
+                raise trouble(kind, operation)
             return done
 
     def _let_happen(self) -> None:
@@ -398,67 +372,3 @@ class SqsModel:
         if found is None:
             raise error("AWS.SimpleQueueService.NonExistentQueue")
         return found
-
-
-def _trouble(kind: str, operation: str) -> Exception:
-    match kind:
-        case "throttled":
-            return error("ThrottlingException", operation)
-        case "error_500":
-            return error("InternalFailure", operation, 500)
-        case "error_503":
-            return error("ServiceUnavailable", operation, 503)
-        case "timeout_after":
-            return ReadTimeoutError(endpoint_url=URL)
-        case _:
-            return ConnectionClosedError(endpoint_url=URL)
-
-
-def _told(stored: Stored) -> dict[str, Any]:
-    """Return a message as it is received."""
-    system = {
-        "SentTimestamp": str(stored.sent_at_ms),
-        "ApproximateReceiveCount": str(stored.receive_count),
-        "ApproximateFirstReceiveTimestamp": str(int((stored.first_received_at or 0) * 1000)),
-        **({"DeadLetterQueueSourceArn": stored.source_arn} if stored.source_arn else {}),
-    }
-    return {
-        "MessageId": stored.message_id,
-        "ReceiptHandle": stored.receipt,
-        "Body": stored.body,
-        "MD5OfBody": _md5(stored.body),
-        "Attributes": system,
-        **({"MessageAttributes": stored.attributes} if stored.attributes else {}),
-    }
-
-
-def _check_ids(ids: list[str]) -> None:
-    if not ids:
-        raise error("AWS.SimpleQueueService.EmptyBatchRequest")
-    if len(ids) > BATCH_MAX:
-        raise error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
-    if len(set(ids)) < len(ids):
-        raise error("AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
-    if not all(_ENTRY_ID.fullmatch(name) for name in ids):
-        raise error("AWS.SimpleQueueService.InvalidBatchEntryId")
-
-
-def _within(value: Any, low: int, high: int) -> Any:
-    if not low <= value <= high:
-        raise error("InvalidParameterValue")
-    return value
-
-
-def _bytes(sent: Mapping[str, Any]) -> int:
-    """Return how much a message counts: its body, and names, types and values of its attributes."""
-    texts = [sent["MessageBody"], *_texts(sent.get("MessageAttributes") or {})]
-    return sum(len(text.encode()) for text in texts)
-
-
-def _texts(attributes: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in attributes.items():
-        yield from (name, value["DataType"], value.get("StringValue", ""))
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -95,7 +95,12 @@ def received(sqs: MemorySqs, body: str = "one", attributes: dict[str, Any] | Non
     """A message as a poller receives it, without a poller."""
     sqs.put(EVENTS, body, attributes)
     answer = sqs.receive_message(
-        QueueUrl=URL + EVENTS, MaxNumberOfMessages=1, WaitTimeSeconds=0, VisibilityTimeout=OPTIONS.visibility_s
+        QueueUrl=URL + EVENTS,
+        MaxNumberOfMessages=1,
+        WaitTimeSeconds=0,
+        VisibilityTimeout=OPTIONS.visibility_s,
+        MessageSystemAttributeNames=["All"],
+        MessageAttributeNames=["All"],
     )
     return Delivery(InboundQueue(Queue.EVENTS, URL + EVENTS, URL + DLQ), answer["Messages"][0])
 
