@@ -130,22 +130,29 @@ def _judge(
         for row in fleet.query("SELECT consumer, message_key, fingerprint, outcome, outcome_code FROM message_inbox")
     }
     failures = {row["sqs_message_id"]: row for row in fleet.query("SELECT * FROM message_failures")}
-    letters = Counter(sha256(letter["body"].encode()).digest() for letter in found.dead_letters)
+    letters = Counter(_letter(letter["queue"], letter["body"]) for letter in found.dead_letters)
     conflicts = {entry["detail"]["messageKey"] for entry in said if entry["detail_type"] == "PaymentConflictDetected"}
     ends.findings += [f"{count} messages left in {name}" for name, count in found.left.items() if count]
     for message_id, (queue, body) in sent.items():
         parsed = _parsed(queue, body, message_id)
-        letter = bool(letters[sha256(body.encode()).digest()])
         failure = failures.get(message_id)
         if isinstance(parsed, Malformed):
-            end = _dead(parsed, failure, letter=letter)
-        elif letter or failure:
-            end = f"FINDING sound, and dead or failed: {failure and (failure['outcome'], failure['reason'])}"
+            letter = _letter(_NAMES[queue], body)
+            end = _dead(parsed, failure, letter=letters[letter] > 0)
+            letters[letter] -= 1
+        elif failure:
+            end = f"FINDING sound, and failed: {failure['outcome']}, {failure['reason']}"
         else:
             end = _handled(parsed, inbox, conflicts)
         ends.ends[end] += 1
         if end.startswith("FINDING"):
             ends.findings.append(f"message {message_id}: {end}")
+    ends.findings += [f"{count} dead letters too many in {queue}" for (queue, _), count in letters.items() if count > 0]
+
+
+def _letter(queue: str, body: str) -> tuple[str, bytes]:
+    """Return what a dead letter is known by: the same body may be right in one queue and wrong in another."""
+    return queue, sha256(body.encode()).digest()
 
 
 def _parsed(queue: Queue, body: str, message_id: str) -> Parsed | Malformed:
