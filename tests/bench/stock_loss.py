@@ -86,8 +86,8 @@ def show_stock(endpoint_url: str) -> Shown:
 def show_ours(endpoint_url: str) -> Shown:
     """Let a message fail on our broker until its queue's redrive policy takes it away; only the back-off is shorter."""
     shown = Shown("Roadcall Payments")
-    urls = fauxqs.create_queues(endpoint_url)
     client: Any = aws.session(endpoint_url).client("sqs")
+    urls = fauxqs.create_queues(client)
     sources = [inbound_queue(client, queue, urls[queue.removeprefix("payments-")]) for queue in Queue]
     options = BrokerOptions(
         room=16, poll_wait_s=1, visibility_s=30, renew_every_s=10, backoff_s=(0,), backoff_jitter=0.0

@@ -56,14 +56,13 @@ def serving(log_path: Path) -> Iterator[str]:
         child.stop()
 
 
-def create_queues(endpoint_url: str, prefix: str = "") -> dict[str, str]:
+def create_queues(client: Any, prefix: str = "") -> dict[str, str]:
     """Make the queues of the deployment's template, redrive and retention included; return their URLs by our names.
 
     Args:
-        endpoint_url: the server.
+        client: of the server.
         prefix: is put before every name, so that one server holds several sets.
     """
-    client: Any = aws.session(endpoint_url).client("sqs")
     made: dict[str, str] = {}
     resources = _resources()
     for name in sorted(QUEUES, key=lambda name: not name.endswith("_dlq")):  # a redrive policy names its target

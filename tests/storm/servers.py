@@ -124,7 +124,7 @@ class Ground:
             aws_endpoint_url=self.aws_weather.endpoint_url,
             region=aws.REGION,
             event_bus="roadcall-events",
-            queues=fauxqs.create_queues(self.sqs_url),
+            queues=fauxqs.create_queues(self.sqs()),
         )
         run_migrate(settings.load(bare.environment()))
         logins = with_logins(bare, home).database_urls

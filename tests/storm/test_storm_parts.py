@@ -79,7 +79,7 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     home = tmp_path_factory.mktemp("cloud")
     with ExitStack() as stack:
         direct = stack.enter_context(fauxqs.serving(home / "fauxqs.log"))
-        queues = fauxqs.create_queues(direct)
+        queues = fauxqs.create_queues(aws.session(direct).client("sqs"))
         weather = stack.enter_context(aws_proxy(direct, home / "bus.jsonl", home / "proxy.log", seed=1))
         session = aws.session(weather.endpoint_url)
         sqs: Any = session.client("sqs", config=ONCE)

@@ -59,6 +59,8 @@ class Servers:
     record: Path
     users: Mapping[str, str]
     home: Path
+    #: A client of the queues, which all points share: making one reads the environment and takes its time.
+    client: Any
 
 
 @contextmanager
@@ -73,7 +75,8 @@ def servers(postgres: Server, template: str, home: Path) -> Iterator[Servers]:
             database_url=postgres.url(template), aws_endpoint_url=sqs_url, region=aws.REGION, event_bus="", queues={}
         )
         users = with_logins(bare, home).database_urls
-        yield Servers(postgres, template, sqs_url, bus_url, record, users, home)
+        client = aws.session(sqs_url).client("sqs")
+        yield Servers(postgres, template, sqs_url, bus_url, record, users, home, client)
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Place:
     @property
     def client(self) -> Any:
         """A client of the queues."""
-        return aws.session(self.servers.sqs_url).client("sqs")
+        return self.servers.client
 
     def start(self, role: str, point: Point | None = None) -> Running:
         """Start a process that lives, or that dies at a point."""
@@ -196,7 +199,7 @@ def place(found: Servers, name: str) -> Iterator[Place]:
     database, template = sql.Identifier(name), sql.Identifier(found.template)
     with psycopg.connect(found.postgres.url("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, template))
-    made = Place(found, name, fauxqs.create_queues(found.sqs_url, prefix=f"{name}-"))
+    made = Place(found, name, fauxqs.create_queues(found.client, prefix=f"{name}-"))
     try:
         yield made
     finally:

@@ -3,8 +3,9 @@
 `make sweep`; one point alone: `make sweep ARGS='-k after-commit-WorkCompleted'`.
 """
 
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from signal import SIGKILL
 
 import pytest
@@ -37,16 +38,32 @@ SELECT 1 FROM message_inbox WHERE message_key = 'old' UNION ALL SELECT 1 FROM ou
 
 
 @pytest.fixture(scope="module")
-def sweep(server: postgres.Server, request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[Mapping[str, Future]]:
-    """Sweep the points that are selected, some at a time; each test waits for its own."""
+def sweep(
+    server: postgres.Server, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Future]:
+    """Sweep the points that are selected, some at a time, before the first test looks at its own.
+
+    pytest writes the name of each test into the environment, which nothing may change while other threads read it.
+    """
     selected = {item.name for item in request.session.items}
     chosen = [point for point in POINTS if f"test_killed[{point.name}]" in selected]
     with (
         servers(server, TEMPLATE, tmp_path_factory.mktemp("sweep")) as found,
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
-        yield {point.name: pool.submit(_swept, found, point) for point in chosen}
-        pool.shutdown(cancel_futures=True)
+        swept = {point.name: pool.submit(_swept, found, point) for point in chosen}
+        for number, _ in enumerate(as_completed(swept.values()), start=1):
+            if number % 10 == 0 or number == len(chosen):
+                _say(request.config, f"{number} of {len(chosen)} points swept")
+    return swept
+
+
+def _say(config: pytest.Config, line: str) -> None:
+    """Report progress past pytest's capture."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    assert capture
+    with capture.global_and_fixture_disabled():
+        sys.stderr.write(f"sweep: {line}\n")
 
 
 @pytest.mark.parametrize("point", [pytest.param(point, id=point.name) for point in POINTS])
