@@ -23,6 +23,8 @@ from workers.local import aws
 from workers.local.processes import LOOPBACK, Child, Program, free_port
 
 BACKENDS = ("model", "ministack", "moto", "fauxqs")
+#: An attribute of a message.
+TEXT = {"DataType": "String", "StringValue": "text"}
 _READY_S = 30.0
 
 
@@ -30,7 +32,6 @@ _READY_S = 30.0
 class Backend:
     """A client, and a way to let time pass."""
 
-    title: str
     client: Any
     wait: Callable[[float], object]
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -60,6 +61,20 @@ class Backend:
         """Receive at once what is there."""
         wanted = {"WaitTimeSeconds": 0, "MessageSystemAttributeNames": ["All"], "MessageAttributeNames": ["All"]}
         return self.client.receive_message(QueueUrl=url, **{**wanted, **more}).get("Messages", [])
+
+
+def refused(call: Any, **arguments: Any) -> str:
+    """Return the code of the error that a call raises, without its namespace; or `nothing`."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"]).rsplit(".", 1)[-1]
+    return "nothing"
+
+
+def codes(answer: dict[str, Any]) -> dict[str, str]:
+    """Return which entries of a batch failed, each with its code."""
+    return {entry["Id"]: entry["Code"].rsplit(".", 1)[-1] for entry in answer.get("Failed", [])}
 
 
 @pytest.fixture(scope="session")
@@ -92,12 +107,12 @@ def backend(request: pytest.FixtureRequest, backends: Callable[[str], Backend]) 
 
 def _model() -> Backend:
     clock = VirtualClock()
-    return Backend("model", SqsModel(clock), clock.advance)
+    return Backend(SqsModel(clock), clock.advance)
 
 
 def _server(name: str, stack: ExitStack, home: Path) -> Backend:
     url = {"ministack": _ministack, "moto": _moto, "fauxqs": _fauxqs}[name](stack, home)
-    return Backend(name, aws.session(url).client("sqs"), time.sleep)
+    return Backend(aws.session(url).client("sqs"), time.sleep)
 
 
 def _ministack(stack: ExitStack, home: Path) -> str:

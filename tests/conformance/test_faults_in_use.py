@@ -5,7 +5,7 @@ After it each message was settled as its handler said, and each row was marked w
 
 import threading
 from collections import Counter
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -67,7 +67,8 @@ def numbered(pool: Pool) -> Pool:
     with db.transaction(pool) as tx:
         at = tx.ask("SELECT clock_timestamp() AS at", {}).value()[0]["at"]
         new = [
-            NewRow(uuid4(), uuid4(), 1, Destination.PAYOUTS, "Test", {"number": number}, at) for number in range(ROWS)
+            NewRow(UUID(int=number), UUID(int=number), 1, Destination.PAYOUTS, "Test", {"number": number}, at)
+            for number in range(ROWS)
         ]
         outbox.append(tx, new, at)
     return pool
