@@ -140,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)
+    sys.stderr.write("A handler fails on purpose, again and again: its tracebacks come first, then the table.\n")
     with tempfile.TemporaryDirectory() as home, fauxqs.serving(Path(home) / "fauxqs.log") as endpoint_url:
         stock, ours = show_stock(endpoint_url), show_ours(endpoint_url)
     sys.stdout.write(f"{'one message that always fails':<32}{'runs':>6}{'left':>6}{'dead letters':>14}{'lost':>6}\n")

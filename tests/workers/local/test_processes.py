@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -188,6 +189,15 @@ def test_a_stack_stops_what_it_started(tmp_path):
     assert not child.alive()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own SIGINT, which a shell takes from what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_is_held_until_the_step_is_done():
     steps: list[str] = []
 
