@@ -63,7 +63,8 @@ class MemorySqs(SqsModel):
 
     def named(self, operation: str) -> list[Mapping[str, Any]]:
         """The arguments of every call of an operation."""
-        return [arguments for name, arguments in list(self.calls) if name == operation]
+        with self._changed:
+            return [arguments for name, arguments in self.calls if name == operation]
 
     def entries(self, operation: str) -> list[dict[str, Any]]:
         """The entries of every batch call of an operation."""
@@ -81,11 +82,11 @@ class MemorySqs(SqsModel):
         return None
 
     def _asked(self, operation: str, arguments: Mapping[str, Any], do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        with self._changed:
+        with self._changed:  # in one hold with what is asked: who sees the call sees it done
             self.calls.append((operation, arguments))
             if self.faults[operation]:
                 raise self.faults[operation].popleft()
-        return super()._asked(operation, arguments, do)
+            return super()._asked(operation, arguments, do)
 
     def _at(self, url: str) -> Stock:
         name = url.removeprefix(URL)

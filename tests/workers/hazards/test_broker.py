@@ -276,30 +276,59 @@ def test_t2_a_poller_waits_for_room_for_ten_and_asks_for_ten():
 
 def test_t1_a_backlog_is_fetched_by_several_pollers_and_an_idle_queue_asked_by_one():
     sqs = MemorySqs()
-    at_once, most, lock = [0], [0], threading.Lock()
+    asked, at_once, most, lock = [0], [0], [0], threading.Lock()
     real = sqs.receive_message
 
     def slow_receive(**arguments: object) -> dict:
-        if str(arguments["QueueUrl"]).endswith(EVENTS):
-            with lock:
-                at_once[0] += 1
-                most[0] = max(most[0], at_once[0])
-            threading.Event().wait(0.02)
+        if not str(arguments["QueueUrl"]).endswith(EVENTS):
+            return real(**arguments)
+        with lock:
+            asked[0] += 1
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        threading.Event().wait(0.02)
         try:
             return real(**arguments)
         finally:
-            if str(arguments["QueueUrl"]).endswith(EVENTS):
-                with lock:
-                    at_once[0] -= 1
+            with lock:
+                at_once[0] -= 1
+
+    def most_while_idle() -> int:
+        with lock:
+            asked[0], most[0] = 0, at_once[0]
+        until(lambda: asked[0] > 10)
+        return most[0]
 
     sqs.receive_message = slow_receive  # type: ignore[method-assign]
     with running(sqs, settle(Settlement.DELETE), room=60, pollers=3) as found:
-        until(lambda: len(sqs.named("receive_message")) > 12)
-        assert most[0] == 1, "an idle queue costs one long poll at a time"
-        backlog(400, sqs)
+        assert most_while_idle() == 1, "an idle queue costs one long poll at a time"
+        backlog(410, sqs)
         until(lambda: not sqs.held(EVENTS), within_s=20)
         assert most[0] == 3
+        until(lambda: most_while_idle() == 1, what="the further pollers to rest again")
         assert found.broker.dead_threads() == []
+
+
+def test_an_idle_consumer_sleeps_and_does_not_spin(monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr("workers.clock.sleep", slept.append)
+    found = Running(MemorySqs(), OPTIONS, settle(Settlement.DELETE))  # not started: its own consumers sleep nowhere
+    assert next(found.broker.consume(EVENTS, timeout=250)) is None
+    assert slept == [0.25]
+
+
+@pytest.mark.parametrize("said", ["ack", "nack"])
+def test_whatever_dramatiq_says_of_a_message_its_delivery_is_settled_and_let_go(monkeypatch, said):
+    sqs = MemorySqs()
+    found = Running(sqs, OPTIONS, settle(Settlement.DELETE))
+    calls: list[tuple[str, object]] = []
+    for name in ("settle", "handled"):
+        monkeypatch.setattr(found.broker, name, lambda delivery, name=name: calls.append((name, delivery)))
+    sqs.put(EVENTS, "one")
+    raw: Any = sqs.receive_message(QueueUrl=URL + EVENTS, MessageSystemAttributeNames=["All"])["Messages"][0]
+    delivery = Delivery(inbound_queue(sqs, Queue.EVENTS, URL + EVENTS), raw)  # type: ignore[arg-type]
+    getattr(found.broker.consume(EVENTS), said)(delivery)
+    assert calls == [("settle", delivery), ("handled", delivery)]
 
 
 def test_t4_a_hundred_deletes_take_ten_requests():
@@ -321,8 +350,11 @@ def test_t4_a_delete_waits_for_nine_others_no_longer_than_it_may():
 def test_l6_an_entry_that_the_service_failed_to_delete_is_sent_again_alone(monkeypatch):
     monkeypatch.setattr("workers.settling.LATE_S", 0.01)
     sqs = MemorySqs(late=1)
-    backlog(10, sqs)
-    with running(sqs, settle(Settlement.DELETE), settle_age_s=5) as found:
+    backlog(9, sqs)
+    with running(sqs, settle(Settlement.DELETE), settle_age_s=60) as found:
+        until(lambda: all(stored.receipt for stored in sqs.held(EVENTS)) and found.broker.held == 0)
+        threading.Event().wait(0.1)  # so that the settler sleeps, for a minute, when the tenth fills the batch
+        sqs.put(EVENTS, "the tenth")
         until(lambda: not sqs.held(EVENTS))
         until(lambda: found.settled("deleted") == 10)
     assert [len(call["Entries"]) for call in sqs.named("delete_message_batch")] == [10, 1]
