@@ -65,6 +65,8 @@ def test_what_is_not_known_yet_is_submitted_and_its_answer_handed_on(pool: Pool,
     assert (submitted.payment_id, submitted.attempt_no) == (attempt["payment_id"], 1)
     assert (submitted.money.amount_cents, submitted.money.currency) == (15000, "USD")
     assert submitted.transfer_group == str(attempt["payment_id"])
+    [payment] = rows(pool, "SELECT vendor_id FROM payments")
+    assert submitted.destination == attempt["destination"] == str(payment["vendor_id"])
 
 
 @pytest.mark.parametrize("found", [Accepted("tr_before"), TryLater("look-up is down")])
