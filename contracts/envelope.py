@@ -51,6 +51,10 @@ DELIVERIES: Mapping[str, frozenset[tuple[Queue, Form]]] = {
     "ApprovePayment": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
     "RejectPayment": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
     "CancelPayment": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
+    "HoldPayment": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
+    "ReleaseHold": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
+    "SetApprovalPolicy": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
+    "MembershipChanged": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
     # By a releaser on the command queue; by the service itself, after the last approval, on its own.
     "ProcessPayment": frozenset({(Queue.COMMANDS, Form.COMMAND), (Queue.PAYOUTS, Form.COMMAND)}),
     "ExecutePayout": frozenset({(Queue.PAYOUTS, Form.COMMAND)}),
@@ -97,13 +101,15 @@ class Malformed(Exception):
 class Arrival:
     """What the queue itself says about a delivery.
 
-    `sent_at` is the time of the first sending (`SentTimestamp`); a retry, being the same message, keeps it.
+    `sent_at` is the time of the first sending (`SentTimestamp`); a retry, being the same message, keeps it. `sender` is
+    the unique id of the IAM role or user that sent it (`SenderId`): Amazon SQS sets it, a sender cannot.
     """
 
     queue: Queue
     sqs_message_id: str
     sent_at: datetime
     receive_count: int = 1
+    sender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

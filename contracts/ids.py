@@ -19,6 +19,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: Who acted when no person did: automatic intake of finished work, and the payout machinery.
 SYSTEM_INTAKE = UUID("00000000-0000-4000-8000-00000000a001")
 SYSTEM_PAYOUTS = UUID("00000000-0000-4000-8000-00000000a002")
+#: Who told us about people's memberships when no person did: the one role that is configured for it.
+SYSTEM_DIRECTORY = UUID("00000000-0000-4000-8000-00000000a003")
 
 
 def derive(*parts: object) -> UUID:

@@ -6,7 +6,7 @@ schema says (names and JSON types); what a value must obey beyond that is a busi
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
@@ -18,7 +18,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
+    SecretStr,
     Strict,
+    StrictBool,
     StrictInt,
     StrictStr,
     StringConstraints,
@@ -38,7 +41,7 @@ from contracts.envelope import (
     Queue,
     open_envelope,
 )
-from contracts.payment import Actor, ActorType, Role
+from contracts.payment import ActorType, Role
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -269,21 +272,16 @@ class WorkCompleted(InboundMessage):
 
 
 class WireActor(_Wire):
-    """Who a command says it is from."""
+    """Who a command says it is from. Only the id counts, and only where the actor's token proves it."""
 
     id: WireUuid
-    """The person or service that acts."""
+    """The person or service that acts: the `sub` of the actor's token."""
     type: ActorType
-    """What kind of actor it is."""
+    """What kind of actor it is; it decides nothing."""
     role: Role | None = None
-    """In which role a person acts; an actor of type `admin` that names none is an admin."""
+    """In which role a person acts; it decides nothing."""
     company_id: WireUuid | None = None
-    """The company that a dispatcher acts for."""
-
-    def actor(self) -> Actor:
-        """Return the actor in our terms; an actor of type `admin` that names no role is an admin."""
-        role = self.role or (Role.ADMIN if self.type is ActorType.ADMIN else None)
-        return Actor(self.id, self.type, role, self.company_id)
+    """The company that a dispatcher acts for; it decides nothing."""
 
 
 def _name_the_kind(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -305,11 +303,13 @@ class Command(InboundMessage):
     issued_at: WireTime | None = None
     """When the command was given."""
     actor: WireActor
-    """Who gives the command."""
+    """Who gives the command: the person whose token it carries. What they may do is no word of the command's."""
+    actor_token: Annotated[SecretStr | None, Field(repr=False)] = None
+    """The actor's Amazon Cognito access token. It proves the actor, and is neither stored nor logged."""
     correlation_id: WireKey | None = None
     """What ties a whole conversation together; it is repeated in every event that follows."""
 
-    not_business = frozenset({"schema_version", "issued_at", "correlation_id"})
+    not_business = frozenset({"schema_version", "issued_at", "actor_token", "correlation_id"})
 
     @property
     def own_key(self) -> str | None:
@@ -411,6 +411,73 @@ class CancelPayment(PaymentCommand):
     not_business = Command.not_business | {"reason"}
 
 
+class HoldPayment(PaymentCommand):
+    """A dispatcher or admin stops a payment for a while: it is neither approved nor paid out until it is released."""
+
+    reason_code: StrictStr | None = None
+    """Why, for machines, 1 to 64 characters."""
+    reason: StrictStr
+    """Why, for people, 1 to 2,000 characters. Kept apart, erasable, never logged."""
+    until: WireTime | None = None
+    """When the hold ends by itself; without it somebody has to release it."""
+
+    not_business = Command.not_business | {"reason"}
+
+
+class ReleaseHold(PaymentCommand):
+    """A dispatcher or admin lets a held payment go on; where it was approved, it is paid out."""
+
+    reason_code: StrictStr | None = None
+    """Why, for machines, 1 to 64 characters."""
+    reason: StrictStr
+    """Why, for people, 1 to 2,000 characters. Kept apart, erasable, never logged."""
+
+    not_business = Command.not_business | {"reason"}
+
+
+class PolicyTier(_Wire):
+    """What it takes to approve payments up to an amount, in one currency."""
+
+    up_to_cents: WireAmount | None = None
+    """The highest amount of this tier, in minor units; without it there is no limit. The last tier of a currency has
+    none."""
+    currency: StrictStr
+    """ISO 4217, in either case."""
+    approvers: WireCount
+    """How many persons must approve, 1 to 5."""
+    roles: tuple[StrictStr, ...] = ("dispatcher", "admin")
+    """Who of them may: `dispatcher`, `admin` or both."""
+
+
+class SetApprovalPolicy(Command):
+    """An admin says what it takes to approve a company's payments: a new version, for payments created from then on."""
+
+    company_id: StrictStr
+    """The company, a UUID."""
+    tiers: tuple[PolicyTier, ...]
+    """The tiers, 1 to 50; in each currency by rising amounts, the last without a limit. A payment in a currency that
+    has no tier takes the strictest tier of all."""
+    separate_releaser: StrictBool = False
+    """Whether somebody who has not approved it must release each payment, by ProcessPayment."""
+    expected_version: WireCount | None = None
+    """The version that the sender saw, 0 where there was none; another one is refused (version_conflict)."""
+
+
+class MembershipChanged(Command):
+    """Says what a person may do: which role, for which company or vendor, or that they may do nothing any more."""
+
+    sub: StrictStr
+    """The person, as their tokens name them (`sub`), a UUID."""
+    role: StrictStr
+    """`dispatcher`, `admin` or `vendor`."""
+    company_id: StrictStr | None = None
+    """The company, a UUID; a dispatcher needs one."""
+    vendor_id: StrictStr | None = None
+    """The vendor, a UUID; a vendor needs one. Nobody approves payments to the vendor that they act for."""
+    enabled: StrictBool
+    """False takes every right away."""
+
+
 class ProcessPayment(PaymentCommand):
     """Pay an approved payment out; posted by the service itself after the last approval."""
 
@@ -431,6 +498,10 @@ KINDS: Mapping[str, type[InboundMessage]] = {
     "ApprovePayment": ApprovePayment,
     "RejectPayment": RejectPayment,
     "CancelPayment": CancelPayment,
+    "HoldPayment": HoldPayment,
+    "ReleaseHold": ReleaseHold,
+    "SetApprovalPolicy": SetApprovalPolicy,
+    "MembershipChanged": MembershipChanged,
     "ProcessPayment": ProcessPayment,
     "ExecutePayout": ExecutePayout,
 }
@@ -447,6 +518,8 @@ class Cause:
         correlation_id: what ties a whole conversation together, or None where the producer named nothing.
         queue: where it came from.
         sent_at: when it was first sent, by the queue's clock.
+        turned_away_as: the inbox key of a message that proves nothing. It must not use up the key that it names: that
+            is the rightful sender's.
     """
 
     kind: str
@@ -455,6 +528,12 @@ class Cause:
     correlation_id: str | None
     queue: Queue
     sent_at: datetime
+    turned_away_as: str | None = None
+
+    @property
+    def inbox_key(self) -> str:
+        """Under which key the inbox knows the message."""
+        return self.turned_away_as or self.message_key
 
     @property
     def correlation(self) -> str:
@@ -468,6 +547,19 @@ class Parsed:
 
     message: InboundMessage
     cause: Cause
+
+    @property
+    def token(self) -> str | None:
+        """The actor's token, where the message carries one."""
+        if not isinstance(self.message, Command) or self.message.actor_token is None:
+            return None
+        return self.message.actor_token.get_secret_value()
+
+    def stripped(self) -> "Parsed":
+        """Return the same message without its token, which nobody needs once it is judged."""
+        if not isinstance(self.message, Command):
+            return self
+        return replace(self, message=self.message.model_copy(update={"actor_token": None}))
 
 
 def parse(body: str, arrival: Arrival, *, sources: frozenset[str]) -> Parsed:

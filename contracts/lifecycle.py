@@ -26,9 +26,12 @@ class Event(StrEnum):
     """What can happen to a payment; also the action in the audit log."""
 
     CREATED = "created"
+    APPROVAL_RECORDED = "approval_recorded"
     APPROVED = "approved"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
+    HELD = "held"
+    HOLD_RELEASED = "hold_released"
     PROCESSING_STARTED = "processing_started"
     PAYOUT_SUCCEEDED = "payout_succeeded"
     PAYOUT_FAILED = "payout_failed"
@@ -54,7 +57,16 @@ MOVES: Mapping[tuple[Status, Event], Status] = MappingProxyType(
 )
 
 #: What changes the payment's row, and so its version, but keeps its status.
-RECORDS = frozenset({(Status.PROCESSING, Event.PAYOUT_UNKNOWN)})
+RECORDS = frozenset(
+    {
+        (Status.PENDING_APPROVAL, Event.APPROVAL_RECORDED),
+        (Status.PENDING_APPROVAL, Event.HELD),
+        (Status.PENDING_APPROVAL, Event.HOLD_RELEASED),
+        (Status.APPROVED, Event.HELD),
+        (Status.APPROVED, Event.HOLD_RELEASED),
+        (Status.PROCESSING, Event.PAYOUT_UNKNOWN),
+    }
+)
 
 #: Late or repeated facts that are already true and change nothing.
 ABSORBED = frozenset(

@@ -18,6 +18,7 @@ from contracts.envelope import MAJOR_VERSION, VERSION_PATTERN
 from contracts.inbound import Cause
 from contracts.lifecycle import Status
 from contracts.payment import ActorType, PayerType, Payment
+from contracts.payment import Approval as RecordedApproval
 from contracts.refusals import MESSAGES, Refusal
 
 
@@ -197,6 +198,26 @@ class Approval(_Sent):
     """When."""
 
 
+def approvals_sent(recorded: Iterable[RecordedApproval]) -> tuple[Approval, ...]:
+    """Return recorded approvals as events carry them."""
+    return tuple(Approval(approver_id=one.approver_id, level=one.level, at=one.at) for one in recorded)
+
+
+class PaymentApprovalRecorded(PaymentEvent):
+    """One of several required approvals is in; more are needed."""
+
+    approved_by: UUID
+    """Who gave it."""
+    approved_at: datetime
+    """When."""
+    approvals: tuple[Approval, ...]
+    """Every approval so far, in order."""
+    required_approvals: SentCount
+    """How many it takes."""
+    policy_version: SentCount | None = None
+    """The version of the approval policy that applies; null where there is none."""
+
+
 class PaymentApproved(PaymentEvent):
     """The last approval is in."""
 
@@ -272,6 +293,30 @@ class PaymentCancelled(PaymentEvent):
     """Why, for machines."""
     reason: str
     """Why, for people."""
+
+
+class PaymentHeld(PaymentEvent):
+    """The payment is stopped for a while: neither approved nor paid out."""
+
+    held_by: UUID
+    """Who stopped it."""
+    held_at: datetime
+    """When."""
+    hold_until: datetime | None
+    """When the hold ends by itself; null where somebody has to release it."""
+    reason_code: str
+    """Why, for machines."""
+
+
+class PaymentReleased(PaymentEvent):
+    """A held payment goes on."""
+
+    released_by: UUID
+    """Who let it go on."""
+    released_at: datetime
+    """When."""
+    reason_code: str
+    """Why, for machines."""
 
 
 class WorkCompletedRejected(EventMessage):
@@ -375,7 +420,7 @@ def command_rejected(
 
 
 def _notice(event: type[EventMessage], cause: Cause, now: datetime) -> _Traced:
-    return _traced(ids.notice_id(cause.message_key, cause.fingerprint, event.__name__), cause, now)
+    return _traced(ids.notice_id(cause.inbox_key, cause.fingerprint, event.__name__), cause, now)
 
 
 class ApprovalRequest(OutboundMessage):
@@ -474,11 +519,14 @@ class ExecutePayoutOrder(OwnOrder):
 #: Every event on the bus, for schemas, samples and subscriptions.
 EVENTS: tuple[type[EventMessage], ...] = (
     PaymentCreated,
+    PaymentApprovalRecorded,
     PaymentApproved,
     PaymentProcessing,
     PaymentCompleted,
     PaymentFailed,
     PaymentCancelled,
+    PaymentHeld,
+    PaymentReleased,
     WorkCompletedRejected,
     PaymentConflictDetected,
     PaymentCommandRejected,

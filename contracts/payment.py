@@ -43,12 +43,43 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who caused a change: a person with a role and a company, or the service itself."""
+    """Who caused a change: a person with a role, a company or a vendor, or the service itself."""
 
     id: UUID
     type: ActorType
     role: Role | None = None
     company_id: UUID | None = None
+    vendor_id: UUID | None = None
+
+    def gains_from(self, payment: "Payment") -> bool:
+        """Whether this is the vendor that the payment is for, or somebody who acts for that vendor."""
+        return payment.vendor_id in (self.id, self.vendor_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a person may do, by our own word: one role, with the company or vendor that it is for.
+
+    Attributes:
+        subject: who it is, the `sub` of their tokens.
+        as_of: when it was said, by the queue's clock; what was said earlier and arrives later counts for nothing.
+    """
+
+    subject: UUID
+    role: Role
+    company_id: UUID | None
+    vendor_id: UUID | None
+    enabled: bool
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One recorded approval; `level` counts the approvals of a payment from 1."""
+
+    approver_id: UUID
+    level: int
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +136,11 @@ class Payment:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fraud_status: str = "not_scored"
     on_hold: bool = False
+    hold_until: datetime | None = None
+    policy_version: int | None = None
+    required_approvals: int = 1
+    approver_roles: tuple[Role, ...] = (Role.DISPATCHER, Role.ADMIN)
+    separate_releaser: bool = False
     approved_by: UUID | None = None
     approved_at: datetime | None = None
     processed_at: datetime | None = None
@@ -119,6 +155,10 @@ class Payment:
     def money(self) -> Money:
         """Amount and currency together."""
         return Money(self.amount_cents, self.currency)
+
+    def held(self, now: datetime) -> bool:
+        """Whether a hold stands in the way; one with an end ends by itself."""
+        return self.on_hold and (self.hold_until is None or now < self.hold_until)
 
     @property
     def fraud_blocks(self) -> bool:

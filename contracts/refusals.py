@@ -40,9 +40,11 @@ MESSAGES: dict[Refusal, str] = {
         "This message's key, or its work item, is already known with other content. Nothing was changed; "
         "cancel the existing payment first if the new content is right."
     ),
-    Refusal.UNAUTHENTICATED: "The command does not prove who sent it.",
+    Refusal.UNAUTHENTICATED: (
+        "The command does not prove who sent it. Sign in again and send it with a fresh access token under a new id."
+    ),
     Refusal.FORBIDDEN_SENDER: "This sender may not send messages of this kind.",
-    Refusal.STALE: "The command is too old to act on. Send it again.",
+    Refusal.STALE: "The command is too old to act on. Look at the payment again and decide anew.",
     Refusal.INVALID_FIELD: "A field breaks its rule. Correct it and send the message under a new id.",
     Refusal.NON_UUID_ID: "An id is not a UUID. Correct it and send the message under a new id.",
     Refusal.MISSING_PRICING: "The work carries no price: send lineItems or pricing under a new eventId.",
@@ -61,10 +63,24 @@ MESSAGES: dict[Refusal, str] = {
     Refusal.VERSION_CONFLICT: "The payment has changed since it was looked at. Look at the payment again.",
     Refusal.ILLEGAL_TRANSITION: "The payment's status does not allow this step.",
     Refusal.ALREADY_DECIDED: "The payment has already been decided.",
-    Refusal.SELF_APPROVAL: "Nobody approves a payment that they created or are paid by.",
+    Refusal.SELF_APPROVAL: (
+        "Four eyes: nobody approves a payment that they created or are paid by, or releases one that they approved."
+    ),
     Refusal.ON_HOLD: "The payment is on hold. Release it first.",
     Refusal.FRAUD_REVIEW_REQUIRED: "The payment is flagged. A fraud review must clear it first.",
     Refusal.VENDOR_NOT_PAYABLE: "The vendor has no payout account that can be paid at present.",
     Refusal.PAYER_NOT_CHARGEABLE: "This payer cannot be charged by this service yet.",
     Refusal.AMOUNT_BELOW_MINIMUM: "The amount is below the provider's minimum for its currency.",
 }
+
+#: The codes that say that somebody tried what they may not; each is recorded in `access_audit`.
+DENIALS = frozenset(
+    {
+        Refusal.UNAUTHENTICATED,
+        Refusal.FORBIDDEN_SENDER,
+        Refusal.STALE,
+        Refusal.FORBIDDEN_ROLE,
+        Refusal.WRONG_COMPANY,
+        Refusal.SELF_APPROVAL,
+    }
+)

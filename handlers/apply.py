@@ -1,7 +1,10 @@
 """The one writer: turns a Decision into rows. Outbox and audit cannot be forgotten, since nobody else has them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from contracts import ids
@@ -10,10 +13,13 @@ from contracts.inbound import Cause
 from contracts.lifecycle import Status
 from contracts.outbound import EventMessage, PaymentCommandRejected, WorkCompletedRejected
 from contracts.outcome import Outcome
-from contracts.payment import Payment
-from contracts.refusals import Refusal
-from handlers.decision import Absorb, Decision, Move, Post, Record, Refuse
-from store import attempts, audit, inbox, outbox, payments
+from contracts.payment import Membership, Payment
+from contracts.policy import Policy
+from contracts.proof import Person, Proof
+from contracts.refusals import DENIALS, Refusal
+from handlers.decision import Absorb, Decision, Enact, Move, Post, Record, Refuse
+from store import access, approvals, attempts, audit, inbox, memberships, outbox, payments, policies
+from store.access import Access
 from store.db import Tx
 from store.outbox import NewRow
 
@@ -28,9 +34,12 @@ class Result:
     status: Status | None = None
     version: int | None = None
     published: int = 0
+    audit_head: bytes | None = None
 
 
-def apply(tx: Tx, decision: Decision, cause: Cause, now: datetime, *, subject: UUID | None, claimed: bool) -> Result:
+def apply(
+    tx: Tx, decision: Decision, cause: Cause, now: datetime, *, proof: Proof, subject: UUID | None, claimed: bool
+) -> Result:
     """Write a decision.
 
     Args:
@@ -38,24 +47,74 @@ def apply(tx: Tx, decision: Decision, cause: Cause, now: datetime, *, subject: U
         decision: what was decided.
         cause: the message's identity.
         now: the transaction's time.
+        proof: whose word the message is; what it denies, and what changes somebody's rights, is recorded with it.
         subject: the payment that the inbox claim already names.
         claimed: whether the inbox row is this message's; a conflicting one leaves the first one's as it was.
     """
     match decision:
         case Move() | Record():
             result = _write(tx, decision, cause, now)
+        case Enact():
+            result = _enact(tx, decision, cause, proof, now)
         case Refuse():
-            outbox.append(tx, [_notice_row(decision.event, decision.payment, now)], now)
-            result = _result(Outcome.REFUSED, decision.payment, code=decision.code, published=1)
+            result = _refuse(tx, decision, cause, proof, now, subject)
         case Absorb():
             result = _result(Outcome.IGNORED, decision.payment)
     if claimed and (result.outcome is not Outcome.APPLIED or result.payment_id != subject):
         payment_id = result.payment_id or subject
-        inbox.settle(tx, cause.kind, cause.message_key, result.outcome, result.code, payment_id)
+        inbox.settle(tx, cause.kind, cause.inbox_key, result.outcome, result.code, payment_id)
     return result
 
 
+def _refuse(tx: Tx, refusal: Refuse, cause: Cause, proof: Proof, now: datetime, subject: UUID | None) -> Result:
+    outbox.append(tx, [_notice_row(refusal.event, refusal.payment, now)], now)
+    if refusal.code in DENIALS:
+        object_id = refusal.payment.payment_id if refusal.payment else subject
+        access.append(tx, _access(cause, proof, object_id=object_id, code=refusal.code), now)
+    return _result(Outcome.REFUSED, refusal.payment, code=refusal.code, published=1)
+
+
+def _enact(tx: Tx, change: Enact, cause: Cause, proof: Proof, now: datetime) -> Result:
+    match change.what:
+        case Policy() as policy:
+            policies.insert(tx, policy, cause.message_key)
+        case Membership() as membership:
+            memberships.put(tx, membership, now, cause.message_key)
+    access.append(tx, _access(cause, proof, object_id=change.subject, data=change.data), now)
+    return Result(Outcome.APPLIED)
+
+
+def _access(
+    cause: Cause,
+    proof: Proof,
+    *,
+    object_id: UUID | None,
+    code: Refusal | None = None,
+    data: Mapping[str, Any] = MappingProxyType({}),
+) -> Access:
+    return Access(
+        operation=cause.kind,
+        code=code,
+        actor_id=proof.who.subject if isinstance(proof.who, Person) else None,
+        sender=proof.sender,
+        object_id=object_id,
+        message_key=cause.message_key,
+        proof=proof.record(),
+        data=data,
+    )
+
+
 def _write(tx: Tx, change: Move | Record, cause: Cause, now: datetime) -> Result:
+    result = _write_one(tx, change, cause, now)
+    if change.then is None:
+        return result
+    # The next change chains onto the hash that only the writer knows.
+    head = replace(change.then.before or change.after, audit_head=result.audit_head)
+    further = _write(tx, replace(change.then, before=head), cause, now)
+    return replace(further, published=result.published + further.published)
+
+
+def _write_one(tx: Tx, change: Move | Record, cause: Cause, now: datetime) -> Result:
     link = audit.entry(
         change.before,
         change.after,
@@ -71,13 +130,15 @@ def _write(tx: Tx, change: Move | Record, cause: Cause, now: datetime) -> Result
         payments.insert(tx, after, change.lines)
     else:
         payments.change(tx, change.before, after)
+    if change.approval and change.actor.role:
+        approvals.insert(tx, after.payment_id, change.approval, change.actor.role, cause.message_key)
     if change.opens:
         attempts.insert(tx, change.opens)
     if change.settles:
         attempts.change(tx, change.settles)
     audit.append(tx, link)
     outbox.append(tx, [_change_row(post, after, now) for post in change.posts], now)
-    return _result(Outcome.APPLIED, after, published=len(change.posts))
+    return replace(_result(Outcome.APPLIED, after, published=len(change.posts)), audit_head=link.entry_hash)
 
 
 def _result(outcome: Outcome, payment: Payment | None, *, code: Refusal | None = None, published: int = 0) -> Result:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from contracts.inbound import Cause
 from contracts.lifecycle import Event
 from contracts.outbound import EventMessage, OutboundMessage
-from contracts.payment import Actor, Attempt, LineItem, Payment
+from contracts.payment import Actor, ActorType, Approval, Attempt, LineItem, Membership, Payment
+from contracts.policy import Policy
 from contracts.provider import Answer
 from contracts.refusals import Refusal
 
@@ -26,6 +28,23 @@ class NotYet(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Senders:
+    """Whose messages are believed, by the unique ids of IAM roles and users; nobody's, where a set is empty.
+
+    Attributes:
+        commands: who may hand on people's commands.
+        memberships: the one role that may tell of memberships without a person's token.
+        payouts: the service itself, on its own queue.
+        operators: who may put back what has failed before, and nothing else.
+    """
+
+    commands: frozenset[str] = frozenset()
+    memberships: frozenset[str] = frozenset()
+    payouts: frozenset[str] = frozenset()
+    operators: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """The settings that decisions depend on; durations as time spans.
 
@@ -38,6 +57,9 @@ class Rules:
             last one repeats.
         allow_legacy_ids: map ids that are no UUIDs instead of refusing them.
         provider: the provider that new attempts go to.
+        command_age: how old a person's command may be, from its first sending, before it is `stale`.
+        token_skew: how far the clocks of the queue and of the token's issuer may be apart.
+        senders: whose messages are believed.
     """
 
     not_yet_for: timedelta = timedelta(seconds=120)
@@ -46,6 +68,13 @@ class Rules:
     check_after: tuple[timedelta, ...] = (timedelta(minutes=5), timedelta(hours=1), timedelta(days=1))
     allow_legacy_ids: bool = False
     provider: str = "sandbox"
+    command_age: timedelta = timedelta(hours=24)
+    token_skew: timedelta = timedelta(seconds=60)
+    senders: Senders = Senders()
+
+
+#: Who acts where nobody was made out: somebody without a role, who may do nothing.
+NOBODY = Actor(UUID(int=0), ActorType.USER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +86,11 @@ class Facts:
         payment: the payment that the message is about, or that its work already has.
         attempt: the payout attempt that the message is about, or the payment's newest.
         answer: what the provider said, for an order to pay out.
+        actor: who acts, proven; their role and company are our own table's.
+        approvals: the payment's approvals so far.
+        policy: the newest policy of the company that a new payment, or the command, is about.
+        member: the membership that the command is about, as it stands.
+        first_sent_at: when the message was first sent ever, also where it has been put back since.
     """
 
     cause: Cause
@@ -64,6 +98,16 @@ class Facts:
     payment: Payment | None = None
     attempt: Attempt | None = None
     answer: Answer | None = None
+    actor: Actor = NOBODY
+    approvals: tuple[Approval, ...] = ()
+    policy: Policy | None = None
+    member: Membership | None = None
+    first_sent_at: datetime | None = None
+
+    @property
+    def sent_at(self) -> datetime:
+        """When the message was first sent."""
+        return self.first_sent_at or self.cause.sent_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +128,10 @@ class _Change:
     lines: tuple[LineItem, ...] = ()
     opens: Attempt | None = None
     settles: Attempt | None = None
+    approval: Approval | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     note: str | None = None
+    then: "Move | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +147,10 @@ class Move(_Change):
         lines: the line items, when the payment is being created.
         opens: the payout attempt that begins.
         settles: the payout attempt of which something is now known.
+        approval: the approval that is recorded with it.
         data: further facts for the audit log; never free text.
         note: free text of a person, kept beside the log so that it can be erased.
+        then: what follows at once, in the same transaction and one version on.
     """
 
 
@@ -133,4 +181,21 @@ class Absorb:
     payment: Payment | None
 
 
-Decision = Move | Record | Refuse | Absorb
+@dataclass(frozen=True, slots=True)
+class Enact:
+    """Something changes that is no payment: a policy gets a new version, or a person another membership.
+
+    Attributes:
+        what: the new row.
+        subject: the company or the person.
+        actor: who caused it.
+        data: what it says, for `access_audit`.
+    """
+
+    what: Policy | Membership
+    subject: UUID
+    actor: Actor
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+Decision = Move | Record | Enact | Refuse | Absorb

@@ -5,27 +5,43 @@ from typing import Any
 
 from contracts import ids
 from contracts.ids import as_uuid
-from contracts.inbound import Cause, CreatePayment, ExecutePayout, PaymentCommand, WorkCompleted
-from contracts.payment import Attempt, Payment
+from contracts.inbound import (
+    Cause,
+    CreatePayment,
+    ExecutePayout,
+    MembershipChanged,
+    PaymentCommand,
+    SetApprovalPolicy,
+    WorkCompleted,
+)
+from contracts.payment import Approval, Attempt, Membership, Payment
+from contracts.policy import Policy
 from handlers.decisions import work_completed
-from store import attempts, payments
+from store import approvals, attempts, memberships, payments, policies
 from store.db import Pending, Tx
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """Rows that are on their way; the payment's row is locked when it arrives."""
-
-    payment: Pending[Payment | None]
-    attempt: Pending[Attempt | None]
 
 
 def _nothing() -> Any:
     return None
 
 
+NONE: Pending[Any] = Pending(_nothing)
+NO_APPROVALS: Pending[tuple[Approval, ...]] = Pending(tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Rows that are on their way; the payment's row is locked when it arrives."""
+
+    payment: Pending[Payment | None] = NONE
+    attempt: Pending[Attempt | None] = NONE
+    approvals: Pending[tuple[Approval, ...]] = NO_APPROVALS
+    policy: Pending[Policy | None] = NONE
+    member: Pending[Membership | None] = NONE
+
+
 def of_work(tx: Tx, message: WorkCompleted, cause: Cause) -> Loading:
-    """Lock the payment that this work already has: by its id, its business key, or as live work."""
+    """Lock the payment that this work already has, by its id, its business key, or as live work; read the policy."""
     source_key = work_completed.source_key(message, cause.fingerprint)
     found = payments.lock_work(
         tx,
@@ -34,24 +50,40 @@ def of_work(tx: Tx, message: WorkCompleted, cause: Cause) -> Loading:
         ids.legacy_uuid(message.incident_id),
         ids.legacy_uuid(message.vendor_id),
     )
-    return Loading(found, Pending(_nothing))
+    return Loading(found, policy=policies.newest(tx, as_uuid(message.company_id)))
 
 
 def of_creation(tx: Tx, message: CreatePayment, _cause: Cause) -> Loading:
-    """Lock the payment that this very command has created before."""
+    """Lock the payment that this very command has created before; read the policy of its company."""
     found = payments.lock(tx, ids.payment_id(ids.command_source_key(message.command_id)))
-    return Loading(found, Pending(_nothing))
+    return Loading(found, policy=policies.newest(tx, as_uuid(message.company_id)))
 
 
 def of_payment(tx: Tx, message: PaymentCommand, _cause: Cause) -> Loading:
     """Lock the payment that a command names."""
-    return Loading(payments.lock(tx, as_uuid(message.payment_id)), Pending(_nothing))
+    return Loading(payments.lock(tx, as_uuid(message.payment_id)))
+
+
+def of_approval(tx: Tx, message: PaymentCommand, _cause: Cause) -> Loading:
+    """Lock the payment that somebody approves, then read who has approved it already."""
+    payment_id = as_uuid(message.payment_id)
+    return Loading(payments.lock(tx, payment_id), approvals=approvals.of(tx, payment_id))
 
 
 def of_payout(tx: Tx, message: PaymentCommand, _cause: Cause) -> Loading:
-    """Lock the payment that shall be paid out, then read its newest attempt."""
+    """Lock the payment that shall be paid out, then read its newest attempt and who has approved it."""
     payment_id = as_uuid(message.payment_id)
-    return Loading(payments.lock(tx, payment_id), attempts.newest(tx, payment_id))
+    return Loading(payments.lock(tx, payment_id), attempts.newest(tx, payment_id), approvals.of(tx, payment_id))
+
+
+def of_policy(tx: Tx, message: SetApprovalPolicy, _cause: Cause) -> Loading:
+    """Read the newest version of a company's policy; a lost race for the next one is the database's word."""
+    return Loading(policy=policies.newest(tx, as_uuid(message.company_id)))
+
+
+def of_membership(tx: Tx, message: MembershipChanged, _cause: Cause) -> Loading:
+    """Lock the membership that changes."""
+    return Loading(member=memberships.lock(tx, as_uuid(message.sub)))
 
 
 def of_attempt(tx: Tx, message: ExecutePayout, _cause: Cause) -> Loading:

@@ -1,20 +1,30 @@
 """The funnel: one message, one transaction around claim, load, decide and apply. Return = commit, raise = roll back."""
 
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Self
 
-from contracts.inbound import Parsed, PaymentCommand
+from contracts.ids import as_uuid
+from contracts.inbound import Cause, Parsed, PaymentCommand
 from contracts.outcome import Outcome
+from contracts.payment import Membership
+from contracts.proof import Person, Proof
 from contracts.provider import Answer
+from handlers import authority
 from handlers.apply import Result, apply
-from handlers.decision import Facts, NotYet, Rules
+from handlers.decision import Decision, Facts, NotYet, Rules
+from handlers.facts import NONE, Loading
 from handlers.routes import ROUTES, Route
-from handlers.steps import refuse_conflict
-from store import db, inbox, moment
-from store.db import Pool
+from handlers.steps import Flaw, refuse_command, refuse_conflict
+from store import db, failures, inbox, memberships, moment
+from store.db import Pending, Pool, Tx
+from store.failures import Past
 from store.inbox import Known, New
 
+NO_PAST = Pending(Past)
 
-def process(pool: Pool, parsed: Parsed, rules: Rules, answer: Answer | None = None) -> Result:
+
+def process(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, answer: Answer | None = None) -> Result:
     """Give one message its effect, once.
 
     Two round trips for the common message: claim, lock, load and clock travel in the first, writes and COMMIT
@@ -24,6 +34,7 @@ def process(pool: Pool, parsed: Parsed, rules: Rules, answer: Answer | None = No
         pool: the database.
         parsed: the message and its identity.
         rules: the settings that decisions depend on.
+        proof: whose word it is, as far as what came with it says.
         answer: what the provider said, for an order to pay out.
 
     Raises:
@@ -31,25 +42,99 @@ def process(pool: Pool, parsed: Parsed, rules: Rules, answer: Answer | None = No
         Transient: the database could not do it now; let the message come again.
         StoreFault: the database refused a statement of ours.
     """
+    flaw = authority.barred(parsed.message, parsed.cause, proof, rules)
+    try:
+        return _turned_away(pool, parsed, rules, proof, flaw) if flaw else _handled(pool, parsed, rules, proof, answer)
+    except _NobodysWord as word:
+        return _turned_away(pool, parsed, rules, proof, word.flaw)
+
+
+class _NobodysWord(Exception):
+    """It turns out, once everything is read, that the message is nobody's word: roll back and turn it away."""
+
+    def __init__(self, flaw: Flaw) -> None:
+        super().__init__()
+        self.flaw = flaw
+
+
+def _handled(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, answer: Answer | None) -> Result:
     message, cause = parsed.message, parsed.cause
     route = ROUTES[type(message)]
     subject = route.subject(message, cause)
     with db.transaction(pool) as tx:
-        claim = inbox.claim(tx, cause.kind, cause.message_key, cause.fingerprint, subject)
+        claim = inbox.claim(tx, cause.kind, cause.inbox_key, cause.fingerprint, subject)
         loading = route.load(tx, message, cause)
+        person = _Person.load(tx, cause, proof, rules.senders.operators)
         clock = moment.now(tx)
         claimed = claim.value()  # the first flight ends here
         if claimed == Known(same=True):
             tx.abandon()
             return Result(Outcome.DUPLICATE, payment_id=subject)
-        facts = Facts(cause, rules, loading.payment.value(), loading.attempt.value(), answer)
-        now = clock.value()
+        facts, now = _facts(cause, rules, loading, answer), clock.value()
         if isinstance(claimed, Known):
-            return apply(tx, refuse_conflict(facts, now), cause, now, subject=subject, claimed=False)
-        if subject is not None or not isinstance(message, PaymentCommand):  # an id that is none will never come
-            _wait(route, facts, now)
-        decision = route.decide(facts, message, now)
-        return apply(tx, decision, cause, now, subject=subject, claimed=isinstance(claimed, New))
+            decision: Decision = refuse_conflict(facts, now)
+        else:
+            decision = _decide(route, parsed, facts, person, now)
+        return apply(tx, decision, cause, now, proof=proof, subject=subject, claimed=isinstance(claimed, New))
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """What is read about who acts; on its way."""
+
+    proof: Proof
+    member: Pending[Membership | None]
+    past: Pending[Past]
+
+    @classmethod
+    def load(cls, tx: Tx, cause: Cause, proof: Proof, operators: frozenset[str]) -> Self:
+        """Ask for a person's membership, and whether this very body has been here before."""
+        person = isinstance(proof.who, Person)
+        return cls(
+            proof,
+            memberships.of(tx, proof.who.subject) if isinstance(proof.who, Person) else NONE,
+            failures.past(tx, cause.queue, proof.body_digest) if person or proof.sender in operators else NO_PAST,
+        )
+
+
+def _facts(cause: Cause, rules: Rules, loading: Loading, answer: Answer | None) -> Facts:
+    return Facts(
+        cause,
+        rules,
+        loading.payment.value(),
+        loading.attempt.value(),
+        answer,
+        approvals=loading.approvals.value(),
+        policy=loading.policy.value(),
+        member=loading.member.value(),
+    )
+
+
+def _decide(route: Route, parsed: Parsed, facts: Facts, person: _Person, now: datetime) -> Decision:
+    message, past = parsed.message, person.past.value()
+    actor = authority.acting(facts.cause, person.proof, facts.rules, member=person.member.value(), past=past, now=now)
+    if isinstance(actor, Flaw):
+        raise _NobodysWord(actor)
+    facts = replace(facts, actor=actor, first_sent_at=past.first_sent_at)
+    if not isinstance(message, PaymentCommand) or as_uuid(message.payment_id):  # an id that is none will never come
+        _wait(route, facts, now)
+    return route.decide(facts, message, now)
+
+
+def _turned_away(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, flaw: Flaw) -> Result:
+    """Refuse a message that proves nothing, with nothing locked for it and without using up the key that it names."""
+    message = parsed.message
+    cause = replace(parsed.cause, turned_away_as=f"turned-away:{proof.sqs_message_id}")
+    subject = ROUTES[type(message)].subject(message, cause)
+    with db.transaction(pool) as tx:
+        claim = inbox.claim(tx, cause.kind, cause.inbox_key, cause.fingerprint, subject)
+        clock = moment.now(tx)
+        if isinstance(claim.value(), Known):
+            tx.abandon()
+            return Result(Outcome.DUPLICATE, payment_id=subject)
+        now = clock.value()
+        refused = refuse_command(Facts(cause, rules), message, now, *flaw)
+        return apply(tx, refused, cause, now, proof=proof, subject=subject, claimed=True)
 
 
 def _wait(route: Route, facts: Facts, now: datetime) -> None:

@@ -12,12 +12,17 @@ from contracts.inbound import (
     ApprovePayment,
     CancelPayment,
     Cause,
+    Command,
     CreatePayment,
     ExecutePayout,
+    HoldPayment,
     InboundMessage,
+    MembershipChanged,
     PaymentCommand,
     ProcessPayment,
     RejectPayment,
+    ReleaseHold,
+    SetApprovalPolicy,
     WorkCompleted,
 )
 from handlers import facts
@@ -27,8 +32,12 @@ from handlers.decisions import (
     cancel_payment,
     create_payment,
     execute_payout,
+    hold_payment,
+    membership_changed,
     process_payment,
     reject_payment,
+    release_hold,
+    set_approval_policy,
     work_completed,
 )
 from handlers.facts import Loading
@@ -64,16 +73,20 @@ def _named(message: PaymentCommand, _cause: Cause) -> UUID | None:
     return as_uuid(message.payment_id)
 
 
-def _of_attempt(_message: ExecutePayout, _cause: Cause) -> None:
+def _of_no_payment(_message: Command, _cause: Cause) -> None:
     return None
 
 
 ROUTES: Mapping[type[InboundMessage], Route] = {
     WorkCompleted: Route(facts.of_work, work_completed.decide, _of_work, waits=False),
     CreatePayment: Route(facts.of_creation, create_payment.decide, _of_creation, waits=False),
-    ApprovePayment: Route(facts.of_payment, approve_payment.decide, _named, waits=True),
+    ApprovePayment: Route(facts.of_approval, approve_payment.decide, _named, waits=True),
     RejectPayment: Route(facts.of_payment, reject_payment.decide, _named, waits=True),
     CancelPayment: Route(facts.of_payment, cancel_payment.decide, _named, waits=True),
+    HoldPayment: Route(facts.of_payment, hold_payment.decide, _named, waits=True),
+    ReleaseHold: Route(facts.of_payment, release_hold.decide, _named, waits=True),
+    SetApprovalPolicy: Route(facts.of_policy, set_approval_policy.decide, _of_no_payment, waits=False),
+    MembershipChanged: Route(facts.of_membership, membership_changed.decide, _of_no_payment, waits=False),
     ProcessPayment: Route(facts.of_payout, process_payment.decide, _named, waits=True),
-    ExecutePayout: Route(facts.of_attempt, execute_payout.decide, _of_attempt, waits=True),
+    ExecutePayout: Route(facts.of_attempt, execute_payout.decide, _of_no_payment, waits=True),
 }

@@ -4,18 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
+from contracts import authority
 from contracts.ids import as_uuid
-from contracts.inbound import CreatePayment, PaymentCommand, WorkCompleted
+from contracts.inbound import InboundMessage, PaymentCommand, WorkCompleted
 from contracts.lifecycle import Event, Status, Verdict, next_status
 from contracts.money import currency_code, minor_units
 from contracts.outbound import OutboundMessage, command_rejected, conflict, work_rejected
-from contracts.payment import Actor, ActorType, Payment, Role
+from contracts.payment import Actor, Payment
 from contracts.refusals import Refusal
 from handlers.decision import Absorb, Decision, Facts, Move, Post, Record, Refuse
-
-#: Who may decide about payments: dispatchers for their own company, admins everywhere.
-DECIDERS = frozenset({Role.DISPATCHER, Role.ADMIN})
 
 
 class Flaw(NamedTuple):
@@ -60,7 +59,7 @@ def step(
 
 
 def refuse_command(
-    facts: Facts, message: PaymentCommand | CreatePayment, now: datetime, code: Refusal, field: str | None = None
+    facts: Facts, message: InboundMessage, now: datetime, code: Refusal, field: str | None = None
 ) -> Refuse:
     """Turn a command down and tell its sender where the payment stands."""
     payment = facts.payment
@@ -114,28 +113,29 @@ def certain(payment: Payment, event: Event, now: datetime, **changes: Any) -> Pa
     raise AssertionError(f"{event} met a payment in {payment.status}")
 
 
-def commanded(facts: Facts, message: PaymentCommand, actor: Actor) -> Payment | Flaw:
-    """Return the payment that this actor's command may act on, or the first flaw in order of precedence.
+def commanded(facts: Facts, message: PaymentCommand, *, approving: bool = False) -> Payment | Flaw:
+    """Return the payment that a person's command may act on, or the first flaw in order of precedence.
 
-    Role and company first, then what the sender saw: amount, currency and version, each compared whenever the
-    command carries it.
+    Role and company first, then what the sender saw: amount and currency always, the version where the command
+    carries it. Who is `approving` also needs a role that the payment's policy asks for.
     """
     if as_uuid(message.payment_id) is None:
         return Flaw(Refusal.INVALID_FIELD, "paymentId")
+    if message.amount_cents is None or message.currency is None:
+        return Flaw(Refusal.INVALID_FIELD, "amountCents" if message.amount_cents is None else "currency")
     if facts.payment is None:
         return Flaw(Refusal.NOT_FOUND)
-    denied = denial(actor, facts.payment)
+    denied = denial(facts, company_id=facts.payment.company_id, vendor_id=facts.payment.vendor_id)
+    if approving and facts.actor.role not in facts.payment.approver_roles:
+        denied = Refusal.FORBIDDEN_ROLE
     flaw = Flaw(denied) if denied else _stale_view(message, facts.payment)
     return flaw or facts.payment
 
 
-def denial(actor: Actor, payment: Payment) -> Refusal | None:
-    """Return why this actor may not decide about this payment, or None."""
-    if actor.type is ActorType.SYSTEM or actor.role not in DECIDERS:
-        return Refusal.FORBIDDEN_ROLE
-    if actor.role is Role.DISPATCHER and (payment.company_id is None or actor.company_id != payment.company_id):
-        return Refusal.WRONG_COMPANY
-    return None
+def denial(facts: Facts, *, company_id: UUID | None = None, vendor_id: UUID | None = None) -> Refusal | None:
+    """Return why the matrix denies the actor this kind of command about an object of this company and vendor."""
+    who = authority.persona(facts.actor, company_id=company_id, vendor_id=vendor_id)
+    return authority.refusal(facts.cause.kind, who)
 
 
 def _stale_view(message: PaymentCommand, payment: Payment) -> Flaw | None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from contracts.ids import derive
 from contracts.outcome import Outcome
-from store.db import Pool, Row, reading
+from store.db import Pending, Pool, Row, Tx, reading
 
 _RECORD = """
 INSERT INTO message_failures (
@@ -54,6 +54,11 @@ ORDER BY failure.last_failed_at DESC, failure.failure_id
 LIMIT %(limit)s
 """
 )
+_PAST = """
+SELECT min(failure.first_sent_at) AS first_sent_at, count(replay.replay_id) > 0 AS replayed
+FROM message_failures AS failure LEFT JOIN failure_replays AS replay USING (failure_id)
+WHERE failure.body_digest = %(body_digest)s AND failure.queue = %(queue)s
+"""
 _BEGIN_REPLAY = """
 INSERT INTO failure_replays (replay_id, failure_id, actor_id, reason)
 VALUES (%(replay_id)s, %(failure_id)s, %(actor_id)s, %(reason)s)
@@ -129,6 +134,24 @@ class FailureView:
     replay_sent_at: datetime | None
     handled_as: Outcome | None
     handled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a body that has failed here before.
+
+    Attributes:
+        first_sent_at: when it was first sent, under whichever id; None where it never failed.
+        replayed: whether an operator has put it back, on record.
+    """
+
+    first_sent_at: datetime | None = None
+    replayed: bool = False
+
+
+def past(tx: Tx, queue: str, body_digest: bytes) -> Pending[Past]:
+    """Return what is known of a body that may have failed before: put back, it has another id and sending time."""
+    return tx.ask(_PAST, {"queue": queue, "body_digest": body_digest}).map(lambda rows: Past(**rows[0]))
 
 
 def record(pool: Pool, failure: Failure) -> UUID:

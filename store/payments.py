@@ -8,13 +8,14 @@ from psycopg.types.json import Jsonb
 
 from contracts import ids
 from contracts.lifecycle import Status
-from contracts.payment import LineItem, PayerType, Payment, Source
+from contracts.payment import LineItem, PayerType, Payment, Role, Source
 from store.db import Pending, Row, Tx
 
 SELECT: LiteralString = """
 SELECT payment_id, incident_id, vendor_id, company_id, driver_id, payer_type, payer_id, amount_cents, currency,
        status, source, source_key, request_fingerprint, created_by, created_at, updated_at, metadata,
-       fraud_status, on_hold, approved_by, approved_at, processed_at, completed_at, failure_code, failed_reason,
+       fraud_status, on_hold, hold_until, policy_version, required_approvals, approver_roles, separate_releaser,
+       approved_by, approved_at, processed_at, completed_at, failure_code, failed_reason,
        cancel_kind, version, audit_head
 FROM payments
 """
@@ -39,12 +40,13 @@ FOR UPDATE
 _INSERT = """
 INSERT INTO payments (
     payment_id, incident_id, vendor_id, company_id, driver_id, payer_type, payer_id, amount_cents, currency,
-    status, source, source_key, request_fingerprint, created_by, metadata, fraud_status, version, audit_head,
-    created_at, updated_at
+    status, source, source_key, request_fingerprint, created_by, metadata, fraud_status, policy_version,
+    required_approvals, approver_roles, separate_releaser, version, audit_head, created_at, updated_at
 ) VALUES (
     %(payment_id)s, %(incident_id)s, %(vendor_id)s, %(company_id)s, %(driver_id)s, %(payer_type)s, %(payer_id)s,
     %(amount_cents)s, %(currency)s, %(status)s, %(source)s, %(source_key)s, %(request_fingerprint)s,
-    %(created_by)s, %(metadata)s, %(fraud_status)s, %(version)s, %(audit_head)s, %(created_at)s, %(updated_at)s
+    %(created_by)s, %(metadata)s, %(fraud_status)s, %(policy_version)s, %(required_approvals)s, %(approver_roles)s,
+    %(separate_releaser)s, %(version)s, %(audit_head)s, %(created_at)s, %(updated_at)s
 )
 """
 _INSERT_LINES = """
@@ -61,7 +63,7 @@ UPDATE payments SET
     status = %(status)s, approved_by = %(approved_by)s, approved_at = %(approved_at)s,
     processed_at = %(processed_at)s, completed_at = %(completed_at)s, failure_code = %(failure_code)s,
     failed_reason = %(failed_reason)s, cancel_kind = %(cancel_kind)s, on_hold = %(on_hold)s,
-    version = %(version)s, audit_head = %(audit_head)s, updated_at = %(updated_at)s
+    hold_until = %(hold_until)s, version = %(version)s, audit_head = %(audit_head)s, updated_at = %(updated_at)s
 WHERE payment_id = %(payment_id)s AND status = %(expected_status)s AND version = %(expected_version)s
 """
 
@@ -121,6 +123,7 @@ def from_row(row: Row) -> Payment:
         "status": Status(row["status"]),
         "source": Source(row["source"]),
         "payer_type": PayerType(row["payer_type"]),
+        "approver_roles": tuple(Role(word) for word in row["approver_roles"]),
     }
     return Payment(**(row | typed))
 
@@ -130,4 +133,5 @@ def _first(rows: list[Row]) -> Payment | None:
 
 
 def _columns(payment: Payment) -> dict[str, object]:
-    return {name: getattr(payment, name) for name in payment.__dataclass_fields__ if name != "metadata"}
+    columns = {name: getattr(payment, name) for name in payment.__dataclass_fields__ if name != "metadata"}
+    return {**columns, "approver_roles": list(payment.approver_roles)}

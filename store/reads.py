@@ -1,4 +1,7 @@
-"""Read-only questions: one payment, the ones that wait, a payment's timeline, the state of the fleet's tables."""
+"""Read-only questions of operators: one payment, a payment's timeline, the state of the fleet's tables.
+
+What a signed-in person may see is asked in `store.signed_in`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +18,18 @@ _LINES = """
 SELECT line_item_id, line_no, description, quantity, unit_price_cents, total_cents
 FROM payment_line_items WHERE payment_id = %(payment_id)s ORDER BY line_no
 """
-_PENDING = (
-    SELECT
-    + """
-WHERE status = 'pending_approval' ORDER BY created_at, payment_id LIMIT %(limit)s OFFSET %(offset)s
-"""
-)
 _TIMELINE: LiteralString = """
 SELECT log."timestamp" AS at, 'change' AS what, log.action AS name, log.actor_type || ' ' || log.actor_id AS who,
        log.new_status AS status, log.seq AS version, log.data AS data
 FROM payment_audit_log AS log WHERE log.payment_id = %(payment_id)s
 UNION ALL
-SELECT inbox.received_at, 'refusal', inbox.consumer, inbox.message_key, NULL, NULL,
-       jsonb_build_object('code', inbox.outcome_code)
-FROM message_inbox AS inbox WHERE inbox.payment_id = %(payment_id)s AND inbox.outcome = 'refused'
+SELECT inbox.received_at, 'refusal', inbox.consumer, inbox.message_key, told.payload ->> 'currentStatus',
+       (told.payload ->> 'currentVersion')::int,
+       jsonb_build_object('code', inbox.outcome_code, 'message', told.payload ->> 'message')
+FROM message_inbox AS inbox LEFT JOIN outbox AS told
+    ON told.aggregate_id = inbox.payment_id AND told.aggregate_seq = 0 AND told.detail_type = 'PaymentCommandRejected'
+    AND told.payload ->> 'command' = inbox.consumer AND told.payload ->> 'commandId' = inbox.message_key
+WHERE inbox.payment_id = %(payment_id)s AND inbox.outcome = 'refused'
 UNION ALL
 SELECT outbox.created_at, 'sent', outbox.detail_type, outbox.destination, NULL, nullif(outbox.aggregate_seq, 0),
        jsonb_build_object('eventId', outbox.event_id, 'publishedAt', outbox.published_at)
@@ -93,13 +94,6 @@ def payment(pool: Pool, payment_id: UUID) -> PaymentView | None:
             return None
         lines = connection.execute(_LINES, {"payment_id": payment_id}).fetchall()
     return PaymentView(from_row(row), [LineView(**line) for line in lines])
-
-
-def pending(pool: Pool, *, limit: int, offset: int) -> list[Payment]:
-    """Return payments that wait for approval, the oldest first."""
-    with reading(pool) as connection:
-        rows = connection.execute(_PENDING, {"limit": limit, "offset": offset}).fetchall()
-    return [from_row(row) for row in rows]
 
 
 def timeline(pool: Pool, payment_id: UUID) -> list[TimelineEntry]:

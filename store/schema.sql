@@ -2,6 +2,37 @@
 -- Written by `python -m tests.store.regenerate_schema` (or `make golden`) and never by hand: change a revision instead.
 -- The roles are not part of a database; revision 0004 makes them.
 
+CREATE FUNCTION public.acting_membership() RETURNS TABLE(role text, company_id uuid, vendor_id uuid)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT member.role, member.company_id, member.vendor_id FROM public.memberships AS member
+    WHERE member.sub = NULLIF(current_setting('app.subject', true), '')::uuid AND member.enabled
+        AND member.role = ANY (string_to_array(current_setting('app.groups', true), ','))
+$$;
+
+ALTER FUNCTION public.acting_membership() OWNER TO payments_owner;
+
+CREATE FUNCTION public.guard_approver() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM FROM public.payments AS payment
+    JOIN public.memberships AS member ON member.sub = NEW.approver_id
+    WHERE payment.payment_id = NEW.payment_id AND member.enabled AND member.role = NEW.role
+        AND member.vendor_id IS DISTINCT FROM payment.vendor_id
+        AND (member.role = 'admin' OR member.company_id = payment.company_id);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = 'an approver is a member who may approve this payment, and does not act for its vendor',
+            DETAIL = format('payment_id %s, level %s', NEW.payment_id, NEW.level);
+    END IF;
+    RETURN NEW;
+END $$;
+
+ALTER FUNCTION public.guard_approver() OWNER TO payments_owner;
+
 CREATE FUNCTION public.guard_attempt_agrees() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -45,7 +76,10 @@ DECLARE
     last RECORD;
     flaw TEXT;
 BEGIN
-    SELECT version, audit_head, status, updated_at, created_by, approved_by, cancel_kind, amount_cents INTO payment
+    SELECT
+        version, audit_head, status, updated_at, created_by, approved_by, cancel_kind, amount_cents, on_hold, vendor_id,
+        separate_releaser
+    INTO payment
     FROM public.payments WHERE payment_id = NEW.payment_id FOR NO KEY UPDATE;
     SELECT seq, entry_hash, new_status, "timestamp" INTO last
     FROM public.payment_audit_log WHERE payment_id = NEW.payment_id ORDER BY seq DESC LIMIT 1;
@@ -72,6 +106,22 @@ BEGIN
         WHEN NEW.action = 'approved' AND NEW.actor_id IS DISTINCT FROM payment.approved_by
             AND (payment.approved_by IS NOT NULL OR NEW.actor_type <> 'system')
             THEN 'somebody else approved the payment'
+        WHEN NEW.action IN ('approved', 'approval_recorded') AND NEW.actor_type <> 'system' AND NOT EXISTS (
+            SELECT FROM public.payment_approvals
+            WHERE payment_id = NEW.payment_id AND approver_id = NEW.actor_id AND approved_at = NEW."timestamp"
+        )
+            THEN 'the approval itself is missing'
+        WHEN NEW.action = 'approval_recorded' AND NEW.actor_type = 'system'
+            THEN 'only persons approve by steps'
+        WHEN NEW.action IN ('held', 'hold_released') AND payment.on_hold IS DISTINCT FROM (NEW.action = 'held')
+            THEN 'the payment is not held as it says'
+        WHEN NEW.action = 'processing_started' AND payment.separate_releaser AND (
+            NEW.actor_type = 'system' OR NEW.actor_id = payment.vendor_id OR EXISTS (
+                SELECT FROM public.payment_approvals
+                WHERE payment_id = NEW.payment_id AND approver_id = NEW.actor_id
+            )
+        )
+            THEN 'the policy asks for a releaser who has not approved'
         WHEN NEW.action IN ('rejected', 'cancelled') AND NEW.action IS DISTINCT FROM payment.cancel_kind
             THEN 'the payment ended the other way'
     END;
@@ -131,6 +181,63 @@ END $$;
 
 ALTER FUNCTION public.guard_line_items_complete() OWNER TO payments_owner;
 
+CREATE FUNCTION public.guard_payment_approval() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    payment RECORD;
+    flaw TEXT;
+BEGIN
+    SELECT status, created_by, vendor_id, approved_by, required_approvals, approver_roles, updated_at INTO payment
+    FROM public.payments WHERE payment_id = NEW.payment_id FOR NO KEY UPDATE;
+    flaw := CASE
+        WHEN NEW.approver_id IN (payment.created_by, payment.vendor_id)
+            THEN 'nobody approves what they created or are paid by'
+        WHEN NEW.role <> ALL (payment.approver_roles)
+            THEN 'the policy asks for another role'
+        WHEN NEW.level <> 1 + (SELECT count(*) FROM public.payment_approvals WHERE payment_id = NEW.payment_id)
+            THEN 'it is not the next level'
+        WHEN NEW.approved_at IS DISTINCT FROM payment.updated_at
+            THEN 'the payment was changed at another time'
+        WHEN NEW.level > payment.required_approvals
+            THEN 'it takes no more approvals'
+        WHEN NEW.level < payment.required_approvals AND payment.status <> 'pending_approval'
+            THEN 'the payment has left approval before the last one'
+        WHEN NEW.level = payment.required_approvals
+            AND (payment.status, payment.approved_by) IS DISTINCT FROM ('approved', NEW.approver_id)
+            THEN 'the last approval approves the payment'
+    END;
+    IF flaw IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = format('an approval counts only as the policy says: %s', flaw),
+            DETAIL = format('payment_id %s, level %s', NEW.payment_id, NEW.level);
+    END IF;
+    RETURN NEW;
+END $$;
+
+ALTER FUNCTION public.guard_payment_approval() OWNER TO payments_owner;
+
+CREATE FUNCTION public.guard_payment_approved() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NEW.approved_by IS NULL AND NEW.payer_type = 'driver_ic' THEN
+        RETURN NULL;
+    END IF;
+    IF NEW.required_approvals <> (SELECT count(*) FROM public.payment_approvals WHERE payment_id = NEW.payment_id) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = 'a payment is approved by as many persons as its policy asks for',
+            DETAIL = format('payment_id %s, required %s', NEW.payment_id, NEW.required_approvals);
+    END IF;
+    RETURN NULL;
+END $$;
+
+ALTER FUNCTION public.guard_payment_approved() OWNER TO payments_owner;
+
 CREATE FUNCTION public.guard_payment_explained() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -186,6 +293,24 @@ END $$;
 
 ALTER FUNCTION public.guard_payment_settled() OWNER TO payments_owner;
 
+CREATE FUNCTION public.guard_policy_version() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF NEW.version <> 1 + (
+        SELECT coalesce(max(version), 0) FROM public.approval_policies WHERE company_id = NEW.company_id
+    ) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = 'the versions of a company''s policy have no gap',
+            DETAIL = format('company_id %s, version %s', NEW.company_id, NEW.version);
+    END IF;
+    RETURN NEW;
+END $$;
+
+ALTER FUNCTION public.guard_policy_version() OWNER TO payments_owner;
+
 CREATE FUNCTION public.guard_refuse() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -209,11 +334,58 @@ END $$;
 
 ALTER FUNCTION public.guard_refuse() OWNER TO payments_owner;
 
+CREATE TABLE public.access_audit (
+    access_id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    operation text NOT NULL,
+    decision text NOT NULL,
+    code text,
+    actor_id uuid,
+    sender text,
+    object_id uuid,
+    message_key text,
+    proof jsonb DEFAULT '{}'::jsonb NOT NULL,
+    data jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT access_audit_check CHECK (((decision = 'denied'::text) = (code IS NOT NULL))),
+    CONSTRAINT access_audit_code_check CHECK ((length(code) <= 64)),
+    CONSTRAINT access_audit_decision_check CHECK ((decision = ANY (ARRAY['allowed'::text, 'denied'::text]))),
+    CONSTRAINT access_audit_message_key_check CHECK ((length(message_key) <= 250)),
+    CONSTRAINT access_audit_operation_check CHECK ((length(operation) <= 64)),
+    CONSTRAINT access_audit_sender_check CHECK ((length(sender) <= 128))
+);
+
+ALTER TABLE public.access_audit OWNER TO payments_owner;
+
+ALTER TABLE public.access_audit ALTER COLUMN access_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.access_audit_access_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
 ALTER TABLE public.alembic_version OWNER TO payments_owner;
+
+CREATE TABLE public.approval_policies (
+    company_id uuid NOT NULL,
+    version integer NOT NULL,
+    tiers jsonb NOT NULL,
+    separate_releaser boolean NOT NULL,
+    created_by uuid NOT NULL,
+    message_key text NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT approval_policies_message_key_check CHECK ((length(message_key) <= 250)),
+    CONSTRAINT approval_policies_tiers_check CHECK (((jsonb_typeof(tiers) = 'array'::text) AND ((jsonb_array_length(tiers) >= 1) AND (jsonb_array_length(tiers) <= 50)))),
+    CONSTRAINT approval_policies_version_check CHECK ((version > 0))
+);
+
+ALTER TABLE public.approval_policies OWNER TO payments_owner;
 
 CREATE TABLE public.failure_replays (
     replay_id uuid NOT NULL,
@@ -234,6 +406,25 @@ CREATE TABLE public.failure_replays_sent (
 );
 
 ALTER TABLE public.failure_replays_sent OWNER TO payments_owner;
+
+CREATE TABLE public.memberships (
+    sub uuid NOT NULL,
+    role text NOT NULL,
+    company_id uuid,
+    vendor_id uuid,
+    enabled boolean NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    message_key text NOT NULL,
+    CONSTRAINT memberships_dispatcher_of_company CHECK (((role <> 'dispatcher'::text) OR (company_id IS NOT NULL))),
+    CONSTRAINT memberships_message_key_check CHECK ((length(message_key) <= 250)),
+    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['dispatcher'::text, 'admin'::text, 'vendor'::text]))),
+    CONSTRAINT memberships_vendor_of_vendor CHECK (((role <> 'vendor'::text) OR (vendor_id IS NOT NULL)))
+);
+
+ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.memberships OWNER TO payments_owner;
 
 CREATE TABLE public.message_failures (
     failure_id uuid NOT NULL,
@@ -311,6 +502,21 @@ ALTER TABLE public.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE public.payment_approvals (
+    payment_id uuid NOT NULL,
+    approver_id uuid NOT NULL,
+    level smallint NOT NULL,
+    role text NOT NULL,
+    message_key text NOT NULL,
+    approved_at timestamp with time zone NOT NULL,
+    CONSTRAINT payment_approvals_level_check CHECK ((level > 0)),
+    CONSTRAINT payment_approvals_message_key_check CHECK ((length(message_key) <= 250))
+);
+
+ALTER TABLE ONLY public.payment_approvals FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.payment_approvals OWNER TO payments_owner;
+
 CREATE TABLE public.payment_audit_log (
     log_id uuid NOT NULL,
     payment_id uuid NOT NULL,
@@ -335,6 +541,8 @@ CREATE TABLE public.payment_audit_log (
     CONSTRAINT payment_audit_log_prev_hash_check CHECK ((octet_length(prev_hash) = 32)),
     CONSTRAINT payment_audit_log_seq_check CHECK ((seq > 0))
 );
+
+ALTER TABLE ONLY public.payment_audit_log FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.payment_audit_log OWNER TO payments_owner;
 
@@ -373,6 +581,8 @@ CREATE TABLE public.payment_line_items (
     CONSTRAINT payment_line_items_unit_price_cents_check CHECK ((unit_price_cents >= 0))
 );
 
+ALTER TABLE ONLY public.payment_line_items FORCE ROW LEVEL SECURITY;
+
 ALTER TABLE public.payment_line_items OWNER TO payments_owner;
 
 CREATE TABLE public.payments (
@@ -409,8 +619,12 @@ CREATE TABLE public.payments (
     version integer DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    required_approvals smallint DEFAULT 1 NOT NULL,
+    approver_roles text[] DEFAULT '{dispatcher,admin}'::text[] NOT NULL,
+    separate_releaser boolean DEFAULT false NOT NULL,
     CONSTRAINT payments_amount_cents_check CHECK (((amount_cents >= 1) AND (amount_cents <= '99999999999'::bigint))),
     CONSTRAINT payments_amount_reversed_cents_check CHECK ((amount_reversed_cents >= 0)),
+    CONSTRAINT payments_approver_roles_check CHECK (((approver_roles <@ '{dispatcher,admin}'::text[]) AND (cardinality(approver_roles) > 0))),
     CONSTRAINT payments_audit_head_check CHECK ((octet_length(audit_head) = 32)),
     CONSTRAINT payments_cancel_kind_check CHECK (((cancel_kind)::text = ANY (ARRAY['rejected'::text, 'cancelled'::text]))),
     CONSTRAINT payments_cancelled_how CHECK ((((status)::text = 'cancelled'::text) = (cancel_kind IS NOT NULL))),
@@ -423,8 +637,12 @@ CREATE TABLE public.payments (
     CONSTRAINT payments_failed_reason_check CHECK ((length(failed_reason) <= 500)),
     CONSTRAINT payments_fraud_score_check CHECK (((fraud_score >= (0)::numeric) AND (fraud_score <= (1)::numeric))),
     CONSTRAINT payments_fraud_status_check CHECK (((fraud_status)::text = ANY (ARRAY['not_scored'::text, 'low_risk'::text, 'medium_risk'::text, 'high_risk'::text, 'flagged'::text, 'cleared'::text, 'confirmed'::text]))),
+    CONSTRAINT payments_hold_ends CHECK (((hold_until IS NULL) OR on_hold)),
     CONSTRAINT payments_payer_type_check CHECK (((payer_type)::text = ANY (ARRAY['back_office'::text, 'driver_ic'::text]))),
+    CONSTRAINT payments_pending_unapproved CHECK ((((status)::text <> 'pending_approval'::text) OR (num_nonnulls(approved_by, approved_at) = 0))),
+    CONSTRAINT payments_policy_of_company CHECK (((policy_version IS NULL) OR (company_id IS NOT NULL))),
     CONSTRAINT payments_request_fingerprint_check CHECK ((octet_length(request_fingerprint) = 32)),
+    CONSTRAINT payments_required_approvals_check CHECK (((required_approvals >= 1) AND (required_approvals <= 5))),
     CONSTRAINT payments_settlement_status_check CHECK (((settlement_status)::text = ANY (ARRAY['none'::text, 'in_transit'::text, 'paid'::text, 'failed'::text, 'reversed'::text]))),
     CONSTRAINT payments_source_check CHECK (((source)::text = ANY (ARRAY['work_completed'::text, 'command'::text]))),
     CONSTRAINT payments_source_key_check CHECK ((length(source_key) <= 700)),
@@ -432,6 +650,8 @@ CREATE TABLE public.payments (
     CONSTRAINT payments_vendor_approves_not CHECK (((approved_by IS NULL) OR (approved_by <> vendor_id))),
     CONSTRAINT payments_version_check CHECK ((version > 0))
 );
+
+ALTER TABLE ONLY public.payments FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE public.payments OWNER TO payments_owner;
 
@@ -468,14 +688,23 @@ CREATE TABLE public.payout_attempts (
 
 ALTER TABLE public.payout_attempts OWNER TO payments_owner;
 
+ALTER TABLE ONLY public.access_audit
+    ADD CONSTRAINT access_audit_pkey PRIMARY KEY (access_id);
+
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+
+ALTER TABLE ONLY public.approval_policies
+    ADD CONSTRAINT approval_policies_pkey PRIMARY KEY (company_id, version);
 
 ALTER TABLE ONLY public.failure_replays
     ADD CONSTRAINT failure_replays_pkey PRIMARY KEY (replay_id);
 
 ALTER TABLE ONLY public.failure_replays_sent
     ADD CONSTRAINT failure_replays_sent_pkey PRIMARY KEY (replay_id);
+
+ALTER TABLE ONLY public.memberships
+    ADD CONSTRAINT memberships_pkey PRIMARY KEY (sub);
 
 ALTER TABLE ONLY public.message_failures
     ADD CONSTRAINT message_failures_pkey PRIMARY KEY (failure_id);
@@ -491,6 +720,12 @@ ALTER TABLE ONLY public.outbox
 
 ALTER TABLE ONLY public.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (outbox_id);
+
+ALTER TABLE ONLY public.payment_approvals
+    ADD CONSTRAINT payment_approvals_payment_id_level_key UNIQUE (payment_id, level);
+
+ALTER TABLE ONLY public.payment_approvals
+    ADD CONSTRAINT payment_approvals_pkey PRIMARY KEY (payment_id, approver_id);
 
 ALTER TABLE ONLY public.payment_audit_log
     ADD CONSTRAINT payment_audit_log_payment_id_seq_key UNIQUE (payment_id, seq);
@@ -525,13 +760,23 @@ ALTER TABLE ONLY public.payout_attempts
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_provider_provider_object_id_key UNIQUE (provider, provider_object_id);
 
+CREATE INDEX idx_access_audit_actor ON public.access_audit USING btree (actor_id, at) WHERE (actor_id IS NOT NULL);
+
+CREATE INDEX idx_access_audit_at ON public.access_audit USING btree (at);
+
+CREATE INDEX idx_access_audit_object ON public.access_audit USING btree (object_id, at) WHERE (object_id IS NOT NULL);
+
 CREATE INDEX idx_attempt_due ON public.payout_attempts USING btree (next_check_at) WHERE ((state)::text = ANY (ARRAY['ready'::text, 'unknown'::text]));
+
+CREATE INDEX idx_failures_body ON public.message_failures USING btree (body_digest);
 
 CREATE INDEX idx_failures_recent ON public.message_failures USING btree (last_failed_at DESC);
 
 CREATE INDEX idx_inbox_payment ON public.message_inbox USING btree (payment_id) WHERE (payment_id IS NOT NULL);
 
 CREATE INDEX idx_inbox_received ON public.message_inbox USING btree (received_at);
+
+CREATE INDEX idx_memberships_company ON public.memberships USING btree (company_id) WHERE (company_id IS NOT NULL);
 
 CREATE INDEX idx_outbox_aggregate ON public.outbox USING btree (aggregate_id, aggregate_seq);
 
@@ -557,9 +802,19 @@ CREATE UNIQUE INDEX ux_attempt_success ON public.payout_attempts USING btree (pa
 
 CREATE UNIQUE INDEX ux_payments_live_work ON public.payments USING btree (incident_id, vendor_id) WHERE (((source)::text = 'work_completed'::text) AND ((status)::text <> 'cancelled'::text));
 
+CREATE TRIGGER access_audit_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.access_audit FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('history never changes');
+
+CREATE TRIGGER approval_policies_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.approval_policies FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('a policy never changes: set a new version');
+
+CREATE TRIGGER approval_policies_in_order BEFORE INSERT ON public.approval_policies FOR EACH ROW EXECUTE FUNCTION public.guard_policy_version();
+
 CREATE TRIGGER failure_replays_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.failure_replays FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('replays never change');
 
 CREATE TRIGGER failure_replays_sent_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.failure_replays_sent FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('replays never change');
+
+CREATE TRIGGER memberships_kept BEFORE DELETE OR TRUNCATE ON public.memberships FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('memberships are disabled, never deleted');
+
+CREATE TRIGGER memberships_onward BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN (((new.sub <> old.sub) OR (new.as_of < old.as_of))) EXECUTE FUNCTION public.guard_refuse('an earlier word about a membership counts for nothing');
 
 CREATE TRIGGER message_failures_kept_whole BEFORE TRUNCATE ON public.message_failures FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('failures are deleted one by one, when they are dealt with');
 
@@ -577,7 +832,13 @@ CREATE TRIGGER outbox_kept BEFORE DELETE ON public.outbox FOR EACH ROW WHEN ((ol
 
 CREATE TRIGGER outbox_kept_whole BEFORE TRUNCATE ON public.outbox FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('what was not sent is kept');
 
-CREATE TRIGGER payment_audit_log_action BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN ((((((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'nothing'::text) AND ((new.action)::text = 'created'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approved'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'rejected'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'processing_started'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_unknown'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_succeeded'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_failed'::text) AND ((new.new_status)::text = 'failed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'failed'::text) AND ((new.action)::text = 'retried'::text) AND ((new.new_status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such event', 'payment_id', 'previous_status', 'action', 'new_status');
+CREATE TRIGGER payment_approvals_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.payment_approvals FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('an approval is never changed or taken back');
+
+CREATE TRIGGER payment_approvals_count BEFORE INSERT ON public.payment_approvals FOR EACH ROW EXECUTE FUNCTION public.guard_payment_approval();
+
+CREATE TRIGGER payment_approvals_member BEFORE INSERT ON public.payment_approvals FOR EACH ROW EXECUTE FUNCTION public.guard_approver();
+
+CREATE TRIGGER payment_audit_log_action BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN ((((((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'nothing'::text) AND ((new.action)::text = 'created'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approval_recorded'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'held'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'hold_released'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approved'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'rejected'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'held'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'hold_released'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'processing_started'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_unknown'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_succeeded'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_failed'::text) AND ((new.new_status)::text = 'failed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'failed'::text) AND ((new.action)::text = 'retried'::text) AND ((new.new_status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such event', 'payment_id', 'previous_status', 'action', 'new_status');
 
 CREATE TRIGGER payment_audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.payment_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('history never changes');
 
@@ -595,21 +856,25 @@ CREATE TRIGGER payment_line_items_append_only BEFORE DELETE OR UPDATE OR TRUNCAT
 
 CREATE TRIGGER payment_line_items_complete AFTER INSERT ON public.payment_line_items REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.guard_line_items_complete();
 
+CREATE CONSTRAINT TRIGGER payments_approved AFTER UPDATE ON public.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'approved'::text))) EXECUTE FUNCTION public.guard_payment_approved();
+
 CREATE TRIGGER payments_begin BEFORE INSERT ON public.payments FOR EACH ROW WHEN ((((new.status)::text <> 'pending_approval'::text) OR (new.version <> 1) OR (num_nonnulls(new.approved_by, new.approved_at, new.processed_at, new.completed_at, new.cancel_kind, new.failure_code, new.failed_reason) > 0))) EXECUTE FUNCTION public.guard_refuse('a payment begins as pending_approval in version 1', 'payment_id', 'status');
 
 CREATE CONSTRAINT TRIGGER payments_explained AFTER INSERT OR UPDATE ON public.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.guard_payment_explained();
 
-CREATE TRIGGER payments_frozen BEFORE UPDATE OF payment_id, incident_id, vendor_id, company_id, driver_id, payer_type, payer_id, amount_cents, currency, source, source_key, request_fingerprint, created_by, created_at, metadata, policy_version ON public.payments FOR EACH ROW WHEN (((old.payment_id IS DISTINCT FROM new.payment_id) OR (old.incident_id IS DISTINCT FROM new.incident_id) OR (old.vendor_id IS DISTINCT FROM new.vendor_id) OR (old.company_id IS DISTINCT FROM new.company_id) OR (old.driver_id IS DISTINCT FROM new.driver_id) OR ((old.payer_type)::text IS DISTINCT FROM (new.payer_type)::text) OR (old.payer_id IS DISTINCT FROM new.payer_id) OR (old.amount_cents IS DISTINCT FROM new.amount_cents) OR (old.currency IS DISTINCT FROM new.currency) OR ((old.source)::text IS DISTINCT FROM (new.source)::text) OR (old.source_key IS DISTINCT FROM new.source_key) OR (old.request_fingerprint IS DISTINCT FROM new.request_fingerprint) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.created_at IS DISTINCT FROM new.created_at) OR (old.metadata IS DISTINCT FROM new.metadata) OR (old.policy_version IS DISTINCT FROM new.policy_version))) EXECUTE FUNCTION public.guard_refuse('what was asked to be paid, to whom and by whom, never changes', 'payment_id');
+CREATE TRIGGER payments_frozen BEFORE UPDATE OF payment_id, incident_id, vendor_id, company_id, driver_id, payer_type, payer_id, amount_cents, currency, source, source_key, request_fingerprint, created_by, created_at, metadata, policy_version, required_approvals, approver_roles, separate_releaser ON public.payments FOR EACH ROW WHEN (((old.payment_id IS DISTINCT FROM new.payment_id) OR (old.incident_id IS DISTINCT FROM new.incident_id) OR (old.vendor_id IS DISTINCT FROM new.vendor_id) OR (old.company_id IS DISTINCT FROM new.company_id) OR (old.driver_id IS DISTINCT FROM new.driver_id) OR ((old.payer_type)::text IS DISTINCT FROM (new.payer_type)::text) OR (old.payer_id IS DISTINCT FROM new.payer_id) OR (old.amount_cents IS DISTINCT FROM new.amount_cents) OR (old.currency IS DISTINCT FROM new.currency) OR ((old.source)::text IS DISTINCT FROM (new.source)::text) OR (old.source_key IS DISTINCT FROM new.source_key) OR (old.request_fingerprint IS DISTINCT FROM new.request_fingerprint) OR (old.created_by IS DISTINCT FROM new.created_by) OR (old.created_at IS DISTINCT FROM new.created_at) OR (old.metadata IS DISTINCT FROM new.metadata) OR (old.policy_version IS DISTINCT FROM new.policy_version) OR (old.required_approvals IS DISTINCT FROM new.required_approvals) OR (old.approver_roles IS DISTINCT FROM new.approver_roles) OR (old.separate_releaser IS DISTINCT FROM new.separate_releaser))) EXECUTE FUNCTION public.guard_refuse('what was asked to be paid, to whom and by whom, never changes', 'payment_id');
 
 CREATE TRIGGER payments_kept BEFORE DELETE OR TRUNCATE ON public.payments FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('payments are kept');
 
-CREATE TRIGGER payments_moves BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'approved'::text)) OR (((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'completed'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'failed'::text)) OR (((old.status)::text = 'failed'::text) AND ((new.status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such move', 'payment_id', 'status');
+CREATE TRIGGER payments_kept_as_they_are BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((old.status)::text = (new.status)::text) AND ((old.status)::text = ANY (ARRAY['pending_approval'::text, 'approved'::text])) AND ((old.approved_by IS DISTINCT FROM new.approved_by) OR (old.approved_at IS DISTINCT FROM new.approved_at) OR (old.processed_at IS DISTINCT FROM new.processed_at) OR (old.completed_at IS DISTINCT FROM new.completed_at) OR ((old.failure_code)::text IS DISTINCT FROM (new.failure_code)::text) OR (old.failed_reason IS DISTINCT FROM new.failed_reason)))) EXECUTE FUNCTION public.guard_refuse('a payment that stays where it is only gathers approvals or is held', 'payment_id');
+
+CREATE TRIGGER payments_moves BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'pending_approval'::text)) OR (((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'approved'::text)) OR (((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'approved'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'completed'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'failed'::text)) OR (((old.status)::text = 'failed'::text) AND ((new.status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such move', 'payment_id', 'status');
 
 CREATE TRIGGER payments_set_once BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((old.approved_by IS NOT NULL) AND (new.approved_by IS DISTINCT FROM old.approved_by)) OR ((old.approved_at IS NOT NULL) AND (new.approved_at IS DISTINCT FROM old.approved_at)) OR ((old.completed_at IS NOT NULL) AND (new.completed_at IS DISTINCT FROM old.completed_at)) OR ((old.cancel_kind IS NOT NULL) AND ((new.cancel_kind)::text IS DISTINCT FROM (old.cancel_kind)::text)))) EXECUTE FUNCTION public.guard_refuse('who approved, and when and how it ended, is said once', 'payment_id');
 
 CREATE CONSTRAINT TRIGGER payments_settled AFTER UPDATE ON public.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.status)::text = ANY (ARRAY['processing'::text, 'completed'::text, 'failed'::text]))) EXECUTE FUNCTION public.guard_payment_settled();
 
-CREATE TRIGGER payments_unblocked BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((new.status)::text = ANY (ARRAY['approved'::text, 'processing'::text])) AND ((old.status)::text <> (new.status)::text) AND (new.on_hold OR ((new.fraud_status)::text = ANY (ARRAY['flagged'::text, 'confirmed'::text]))))) EXECUTE FUNCTION public.guard_refuse('the payment is held or flagged', 'payment_id', 'status', 'fraud_status');
+CREATE TRIGGER payments_unblocked BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((new.status)::text = ANY (ARRAY['approved'::text, 'processing'::text])) AND ((old.status)::text <> (new.status)::text) AND (new.on_hold OR ((new.fraud_status)::text = ANY (ARRAY['flagged'::text, 'confirmed'::text])) OR (old.on_hold AND ((old.hold_until IS NULL) OR (old.hold_until > clock_timestamp())))))) EXECUTE FUNCTION public.guard_refuse('the payment is held or flagged', 'payment_id', 'status', 'fraud_status');
 
 CREATE TRIGGER payments_version BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((new.version <> (old.version + 1))) EXECUTE FUNCTION public.guard_refuse('every change is one version on', 'payment_id');
 
@@ -631,6 +896,9 @@ ALTER TABLE ONLY public.failure_replays
 ALTER TABLE ONLY public.failure_replays_sent
     ADD CONSTRAINT failure_replays_sent_replay_id_fkey FOREIGN KEY (replay_id) REFERENCES public.failure_replays(replay_id);
 
+ALTER TABLE ONLY public.payment_approvals
+    ADD CONSTRAINT payment_approvals_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES public.payments(payment_id);
+
 ALTER TABLE ONLY public.payment_audit_log
     ADD CONSTRAINT payment_audit_log_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES public.payments(payment_id);
 
@@ -640,8 +908,68 @@ ALTER TABLE ONLY public.payment_audit_notes
 ALTER TABLE ONLY public.payment_line_items
     ADD CONSTRAINT payment_line_items_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES public.payments(payment_id);
 
+ALTER TABLE ONLY public.payments
+    ADD CONSTRAINT payments_policy_fkey FOREIGN KEY (company_id, policy_version) REFERENCES public.approval_policies(company_id, version);
+
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES public.payments(payment_id);
+
+CREATE POLICY approvals_of_payments ON public.payment_approvals FOR SELECT TO payments_reader USING (((( SELECT acting_membership.role
+   FROM public.acting_membership() acting_membership(role, company_id, vendor_id)) = ANY (ARRAY['admin'::text, 'dispatcher'::text])) AND (EXISTS ( SELECT
+   FROM public.payments
+  WHERE (payments.payment_id = payment_approvals.payment_id)))));
+
+CREATE POLICY approvals_watched ON public.payment_approvals FOR SELECT TO payments_monitor USING (true);
+
+CREATE POLICY approvals_written ON public.payment_approvals TO payments_owner, payments_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY audit_of_payments ON public.payment_audit_log FOR SELECT TO payments_reader USING (((( SELECT acting_membership.role
+   FROM public.acting_membership() acting_membership(role, company_id, vendor_id)) = ANY (ARRAY['admin'::text, 'dispatcher'::text])) AND (EXISTS ( SELECT
+   FROM public.payments
+  WHERE (payments.payment_id = payment_audit_log.payment_id)))));
+
+CREATE POLICY audit_watched ON public.payment_audit_log FOR SELECT TO payments_monitor USING (true);
+
+CREATE POLICY audit_written ON public.payment_audit_log TO payments_owner, payments_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY line_items_of_payments ON public.payment_line_items FOR SELECT TO payments_reader USING ((EXISTS ( SELECT
+   FROM public.payments
+  WHERE (payments.payment_id = payment_line_items.payment_id))));
+
+CREATE POLICY line_items_watched ON public.payment_line_items FOR SELECT TO payments_monitor USING (true);
+
+CREATE POLICY line_items_written ON public.payment_line_items TO payments_owner, payments_worker USING (true) WITH CHECK (true);
+
+ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY memberships_own ON public.memberships FOR SELECT TO payments_reader USING ((sub = (NULLIF(current_setting('app.subject'::text, true), ''::text))::uuid));
+
+CREATE POLICY memberships_watched ON public.memberships FOR SELECT TO payments_monitor USING (true);
+
+CREATE POLICY memberships_written ON public.memberships TO payments_owner, payments_worker USING (true) WITH CHECK (true);
+
+ALTER TABLE public.payment_approvals ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.payment_audit_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.payment_line_items ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.payments ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY payments_of_admins ON public.payments FOR SELECT TO payments_reader USING ((( SELECT acting_membership.role
+   FROM public.acting_membership() acting_membership(role, company_id, vendor_id)) = 'admin'::text));
+
+CREATE POLICY payments_of_dispatchers ON public.payments FOR SELECT TO payments_reader USING ((company_id = ( SELECT acting.company_id
+   FROM public.acting_membership() acting(role, company_id, vendor_id)
+  WHERE (acting.role = 'dispatcher'::text))));
+
+CREATE POLICY payments_of_vendors ON public.payments FOR SELECT TO payments_reader USING ((vendor_id = ( SELECT acting.vendor_id
+   FROM public.acting_membership() acting(role, company_id, vendor_id)
+  WHERE (acting.role = 'vendor'::text))));
+
+CREATE POLICY payments_watched ON public.payments FOR SELECT TO payments_monitor USING (true);
+
+CREATE POLICY payments_written ON public.payments TO payments_owner, payments_worker USING (true) WITH CHECK (true);
 
 GRANT ALL ON SCHEMA public TO payments_owner;
 GRANT USAGE ON SCHEMA public TO payments_worker;
@@ -649,14 +977,54 @@ GRANT USAGE ON SCHEMA public TO payments_relay;
 GRANT USAGE ON SCHEMA public TO payments_reader;
 GRANT USAGE ON SCHEMA public TO payments_monitor;
 
+GRANT SELECT ON TABLE public.access_audit TO payments_monitor;
+GRANT INSERT(at) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(operation) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(operation) ON TABLE public.access_audit TO payments_reader;
+GRANT INSERT(operation) ON TABLE public.access_audit TO payments_monitor;
+GRANT INSERT(decision) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(decision) ON TABLE public.access_audit TO payments_reader;
+GRANT INSERT(decision) ON TABLE public.access_audit TO payments_monitor;
+GRANT INSERT(code) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(code) ON TABLE public.access_audit TO payments_reader;
+GRANT INSERT(code) ON TABLE public.access_audit TO payments_monitor;
+GRANT INSERT(actor_id) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(actor_id) ON TABLE public.access_audit TO payments_reader;
+GRANT INSERT(actor_id) ON TABLE public.access_audit TO payments_monitor;
+GRANT INSERT(sender) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(object_id) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(object_id) ON TABLE public.access_audit TO payments_reader;
+GRANT INSERT(object_id) ON TABLE public.access_audit TO payments_monitor;
+GRANT INSERT(message_key) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(proof) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(proof) ON TABLE public.access_audit TO payments_reader;
+GRANT INSERT(data) ON TABLE public.access_audit TO payments_worker;
+GRANT INSERT(data) ON TABLE public.access_audit TO payments_reader;
+GRANT INSERT(data) ON TABLE public.access_audit TO payments_monitor;
+
 GRANT SELECT ON TABLE public.alembic_version TO payments_worker;
 GRANT SELECT ON TABLE public.alembic_version TO payments_relay;
 GRANT SELECT ON TABLE public.alembic_version TO payments_reader;
 GRANT SELECT ON TABLE public.alembic_version TO payments_monitor;
 
+GRANT SELECT,INSERT ON TABLE public.approval_policies TO payments_worker;
+GRANT SELECT ON TABLE public.approval_policies TO payments_monitor;
+
 GRANT SELECT,INSERT ON TABLE public.failure_replays TO payments_monitor;
+GRANT SELECT ON TABLE public.failure_replays TO payments_worker;
 
 GRANT SELECT,INSERT ON TABLE public.failure_replays_sent TO payments_monitor;
+
+GRANT SELECT,INSERT ON TABLE public.memberships TO payments_worker;
+GRANT SELECT ON TABLE public.memberships TO payments_reader;
+GRANT SELECT ON TABLE public.memberships TO payments_monitor;
+GRANT UPDATE(role) ON TABLE public.memberships TO payments_worker;
+GRANT UPDATE(company_id) ON TABLE public.memberships TO payments_worker;
+GRANT UPDATE(vendor_id) ON TABLE public.memberships TO payments_worker;
+GRANT UPDATE(enabled) ON TABLE public.memberships TO payments_worker;
+GRANT UPDATE(as_of) ON TABLE public.memberships TO payments_worker;
+GRANT UPDATE(changed_at) ON TABLE public.memberships TO payments_worker;
+GRANT UPDATE(message_key) ON TABLE public.memberships TO payments_worker;
 
 GRANT SELECT,INSERT ON TABLE public.message_failures TO payments_worker;
 GRANT SELECT ON TABLE public.message_failures TO payments_monitor;
@@ -668,7 +1036,6 @@ GRANT UPDATE(last_failed_at) ON TABLE public.message_failures TO payments_worker
 
 GRANT SELECT ON TABLE public.message_inbox TO payments_worker;
 GRANT DELETE ON TABLE public.message_inbox TO payments_relay;
-GRANT SELECT ON TABLE public.message_inbox TO payments_reader;
 GRANT SELECT ON TABLE public.message_inbox TO payments_monitor;
 GRANT SELECT(consumer) ON TABLE public.message_inbox TO payments_relay;
 GRANT INSERT(consumer) ON TABLE public.message_inbox TO payments_worker;
@@ -681,7 +1048,6 @@ GRANT INSERT(payment_id),UPDATE(payment_id) ON TABLE public.message_inbox TO pay
 GRANT SELECT(received_at) ON TABLE public.message_inbox TO payments_relay;
 
 GRANT SELECT,DELETE ON TABLE public.outbox TO payments_relay;
-GRANT SELECT ON TABLE public.outbox TO payments_reader;
 GRANT SELECT ON TABLE public.outbox TO payments_monitor;
 GRANT SELECT(event_id),INSERT(event_id) ON TABLE public.outbox TO payments_worker;
 GRANT INSERT(aggregate_id) ON TABLE public.outbox TO payments_worker;
@@ -696,6 +1062,10 @@ GRANT UPDATE(published_at) ON TABLE public.outbox TO payments_relay;
 GRANT UPDATE(bus_event_id) ON TABLE public.outbox TO payments_relay;
 GRANT UPDATE(failed_at) ON TABLE public.outbox TO payments_relay;
 GRANT INSERT(created_at) ON TABLE public.outbox TO payments_worker;
+
+GRANT SELECT,INSERT ON TABLE public.payment_approvals TO payments_worker;
+GRANT SELECT ON TABLE public.payment_approvals TO payments_reader;
+GRANT SELECT ON TABLE public.payment_approvals TO payments_monitor;
 
 GRANT SELECT,INSERT ON TABLE public.payment_audit_log TO payments_worker;
 GRANT SELECT ON TABLE public.payment_audit_log TO payments_reader;
@@ -734,16 +1104,20 @@ GRANT UPDATE(processed_at) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(completed_at) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(failure_code) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(failed_reason) ON TABLE public.payments TO payments_worker;
+GRANT INSERT(policy_version) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(on_hold) ON TABLE public.payments TO payments_worker;
+GRANT UPDATE(hold_until) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(cancel_kind) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(metadata) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(audit_head),UPDATE(audit_head) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(version),UPDATE(version) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(created_at) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(updated_at),UPDATE(updated_at) ON TABLE public.payments TO payments_worker;
+GRANT INSERT(required_approvals) ON TABLE public.payments TO payments_worker;
+GRANT INSERT(approver_roles) ON TABLE public.payments TO payments_worker;
+GRANT INSERT(separate_releaser) ON TABLE public.payments TO payments_worker;
 
 GRANT SELECT ON TABLE public.payout_attempts TO payments_worker;
-GRANT SELECT ON TABLE public.payout_attempts TO payments_reader;
 GRANT SELECT ON TABLE public.payout_attempts TO payments_monitor;
 GRANT INSERT(attempt_id) ON TABLE public.payout_attempts TO payments_worker;
 GRANT INSERT(payment_id) ON TABLE public.payout_attempts TO payments_worker;
@@ -757,10 +1131,12 @@ GRANT INSERT(amount_cents) ON TABLE public.payout_attempts TO payments_worker;
 GRANT INSERT(currency) ON TABLE public.payout_attempts TO payments_worker;
 GRANT INSERT(state),UPDATE(state) ON TABLE public.payout_attempts TO payments_worker;
 GRANT SELECT(state) ON TABLE public.payout_attempts TO payments_relay;
+GRANT SELECT(state) ON TABLE public.payout_attempts TO payments_reader;
 GRANT UPDATE(failure_code) ON TABLE public.payout_attempts TO payments_worker;
 GRANT UPDATE(provider_object_id) ON TABLE public.payout_attempts TO payments_worker;
 GRANT SELECT(created_at) ON TABLE public.payout_attempts TO payments_relay;
 GRANT INSERT(created_at) ON TABLE public.payout_attempts TO payments_worker;
+GRANT SELECT(created_at) ON TABLE public.payout_attempts TO payments_reader;
 GRANT INSERT(submit_before) ON TABLE public.payout_attempts TO payments_worker;
 GRANT INSERT(checks),UPDATE(checks) ON TABLE public.payout_attempts TO payments_worker;
 GRANT INSERT(next_check_at),UPDATE(next_check_at) ON TABLE public.payout_attempts TO payments_worker;

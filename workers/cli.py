@@ -18,13 +18,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
-from contracts.ids import as_uuid
-from contracts.money import Money
-from contracts.payment import Role
-from store import reads
 from store.db import StoreFault, Transient
 from workers import main as roles
-from workers import sending, settings, status
+from workers import sending, settings
+from workers.acting import ActingError
 from workers.audit_cli import audit_app
 from workers.contracts_cli import contracts_app
 from workers.delivery import MissingRedrivePolicyError
@@ -35,8 +32,11 @@ from workers.local.fleet import Fleet, FleetOptions, environment, fleet, with_st
 from workers.local.logins import with_logins
 from workers.local.processes import LocalStackError, keep
 from workers.local.stack import Running, StackOptions, infrastructure
-from workers.sending import NotTakenError, Sender
+from workers.people_cli import people_app
+from workers.rights_cli import members_app, policy_app
+from workers.sending import NotTakenError
 from workers.settings import FAST_PROFILE, SettingsError
+from workers.show_cli import show_app
 from workers.telemetry import quiet_driver
 
 PROJECT = Path(__file__).parents[1]
@@ -52,6 +52,10 @@ app.add_typer(send_app, name="send")
 app.add_typer(audit_app, name="audit")
 app.add_typer(contracts_app)
 app.add_typer(failures_app)
+app.add_typer(people_app)
+app.add_typer(show_app)
+app.add_typer(members_app, name="members")
+app.add_typer(policy_app, name="policy")
 _talk = Console(stderr=True, highlight=False)
 _out = Console(highlight=False)
 
@@ -244,13 +248,6 @@ def _say(line: str) -> None:
 
 # -- one message
 
-PaymentId = Annotated[str, typer.Argument(help="The payment.")]
-ActorId = Annotated[UUID | None, typer.Option("--actor", help="Who acts; a fresh id if absent.")]
-ActorRole = Annotated[Role, typer.Option("--role", help="In which role.")]
-Company = Annotated[UUID | None, typer.Option(help="The actor's company; dispatchers act for theirs only.")]
-Reason = Annotated[str, typer.Option(help="Why, for people.")]
-ReasonCode = Annotated[str | None, typer.Option(help="Why, for machines.")]
-
 
 @send_app.command("work-completed")
 def send_work_completed(
@@ -277,107 +274,6 @@ def send_work_completed(
     _out.print(detail["eventId"])
 
 
-@send_app.command("approve")
-def send_approve(
-    payment_id: PaymentId,
-    *,
-    actor: ActorId = None,
-    role: ActorRole = Role.ADMIN,
-    company: Company = None,
-    amount_cents: Annotated[int | None, typer.Option(help="The amount that was looked at.")] = None,
-    currency: Annotated[str | None, typer.Option(help="The currency that was looked at.")] = None,
-    notes: Annotated[str | None, typer.Option(help="A note for the audit log.")] = None,
-) -> None:
-    """Approve a payment."""
-    fields = {"amountCents": amount_cents, "currency": currency, "notes": notes}
-    _post("ApprovePayment", payment_id, Sender(actor or uuid4(), role, company), fields)
-
-
-@send_app.command("reject")
-def send_reject(
-    payment_id: PaymentId,
-    *,
-    reason: Reason,
-    reason_code: ReasonCode = None,
-    actor: ActorId = None,
-    role: ActorRole = Role.ADMIN,
-    company: Company = None,
-) -> None:
-    """Turn a payment down."""
-    fields = {"reason": reason, "reasonCode": reason_code}
-    _post("RejectPayment", payment_id, Sender(actor or uuid4(), role, company), fields)
-
-
-@send_app.command("cancel")
-def send_cancel(
-    payment_id: PaymentId,
-    *,
-    reason: Reason,
-    reason_code: ReasonCode = None,
-    actor: ActorId = None,
-    role: ActorRole = Role.ADMIN,
-    company: Company = None,
-) -> None:
-    """Call a payment off."""
-    fields = {"reason": reason, "reasonCode": reason_code}
-    _post("CancelPayment", payment_id, Sender(actor or uuid4(), role, company), fields)
-
-
-@send_app.command("process")
-def send_process(
-    payment_id: PaymentId, *, actor: ActorId = None, role: ActorRole = Role.ADMIN, company: Company = None
-) -> None:
-    """Release an approved payment to be paid out."""
-    _post("ProcessPayment", payment_id, Sender(actor or uuid4(), role, company), {})
-
-
-def _post(kind: str, payment_id: str, sender: Sender, fields: dict[str, Any]) -> None:
-    found = settings.load()
-    found.require("command_queue_url")
-    message = sending.command(kind, payment_id, sender, fields)
-    sending.post(roles.sqs_client(found, connections=1), found.command_queue_url or "", message)
-    _out.print(message["commandId"])
-
-
-@app.command()
-def show(payment_id: PaymentId, *, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Print a payment with its lines and its timeline."""
-    wanted = as_uuid(payment_id)
-    if wanted is None:
-        raise typer.BadParameter("not a UUID", param_hint="PAYMENT_ID")
-    with roles.opened_pool(settings.load(), "show", size_max=1) as pool:
-        found = reads.payment(pool, wanted)
-        timeline = reads.timeline(pool, wanted) if found else []
-    if found is None:
-        _talk.print(f"There is no payment {wanted}.")
-        raise typer.Exit(1)
-    view = status.detail_json(found, timeline)
-    if json:
-        _out.print_json(data=view)
-    else:
-        _print_payment(view)
-
-
-def _print_payment(view: dict[str, Any]) -> None:
-    payment = Table(title=f"Payment {view['payment']['paymentId']}", show_header=False, title_justify="left")
-    payment.add_row("amount", str(Money(view["payment"]["amountCents"], view["payment"]["currency"])))
-    for name, value in view["payment"].items():
-        if value not in (None, {}) and name != "paymentId":
-            payment.add_row(name, str(value))
-    _out.print(payment)
-    lines = Table("line", "description", "quantity", "unit price", "total", title="Line items", title_justify="left")
-    for line in view["lineItems"]:
-        names = ("lineNo", "description", "quantity", "unitPriceCents", "totalCents")
-        lines.add_row(*(str(line[name]) for name in names))
-    _out.print(lines)
-    timeline = Table("at", "version", "what", "name", "who", "more", title="Timeline", title_justify="left")
-    for entry in view["timeline"]:
-        more = ", ".join(f"{name}={value}" for name, value in entry["data"].items())
-        version = str(entry["version"] or "")
-        timeline.add_row(entry["at"], version, entry["what"], entry["name"], entry["who"], more)
-    _out.print(timeline)
-
-
 def main() -> None:
     """Run the command line and turn expected trouble into one clear line and an exit code."""
     quiet_driver()
@@ -385,7 +281,7 @@ def main() -> None:
         app()
     except SettingsError as error:
         _fail(f"Settings: {error}", 2)
-    except (LocalStackError, MissingRedrivePolicyError, NotReadyError, NotTakenError) as error:
+    except (ActingError, LocalStackError, MissingRedrivePolicyError, NotReadyError, NotTakenError) as error:
         _fail(str(error), 1)
     except (Transient, StoreFault) as error:
         _fail(f"The database did not answer as it should: {error}", 1)

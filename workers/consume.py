@@ -16,8 +16,10 @@ from dramatiq.middleware import CurrentMessage
 from contracts.envelope import Malformed
 from contracts.inbound import Cause, ExecutePayout, Parsed, parse
 from contracts.outcome import Outcome
+from contracts.proof import KeysAwayError, Proof, Unproven, Verifier
 from contracts.provider import Answer, PayoutProvider, TryLater
 from handlers.apply import Result
+from handlers.authority import barred
 from handlers.decision import NotYet, Rules
 from handlers.process import process
 from store import failures
@@ -43,6 +45,10 @@ _SETTLEMENTS = {
 
 #: Why a message waits that has overtaken its payment.
 NOT_YET = "not_yet"
+#: Why a message waits whose token cannot be judged: the signing keys cannot be had.
+KEYS_AWAY = "keys_away"
+#: Why a message waits that the provider did not take.
+PROVIDER_BUSY = "provider_busy"
 #: Why a message is not even tried: the database has failed others and does not answer.
 DATABASE_AWAY = "database_away"
 #: From this receive on the reason for yet another retry is recorded: the redrive policy acts after ten.
@@ -61,6 +67,19 @@ class Dependency(Protocol):
 
 class ProviderBusy(Exception):
     """The provider did not take the order; nothing was moved, the message comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose word is believed.
+
+    Attributes:
+        sources: the EventBridge sources whose events are.
+        verifier: what says whose word a token is.
+    """
+
+    sources: frozenset[str]
+    verifier: Verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +105,7 @@ class MessageHandler:
         pool: Pool,
         provider: PayoutProvider,
         rules: Rules,
-        sources: frozenset[str],
+        trust: Trust,
         metrics: Metrics,
         *,
         committed: Callable[[], None] = lambda: None,
@@ -99,7 +118,7 @@ class MessageHandler:
             pool: the database.
             provider: where payouts go.
             rules: the settings that decisions depend on.
-            sources: the EventBridge sources whose events are believed.
+            trust: whose word is believed.
             metrics: the process's metrics.
             committed: called after a commit that left something in the outbox.
             database: the breaker around the database; without one every message is tried.
@@ -108,7 +127,7 @@ class MessageHandler:
         self._pool = pool
         self._provider = provider
         self._rules = rules
-        self._sources = sources
+        self._trust = trust
         self._metrics = metrics
         self._committed = committed
         self._database = database
@@ -148,15 +167,16 @@ class MessageHandler:
     def _end(self, delivery: Delivery) -> _End:
         cause: Cause | None = None
         try:
-            parsed = parse(delivery.body, delivery.arrival, sources=self._sources)
+            parsed = parse(delivery.body, delivery.arrival, sources=self._trust.sources)
             cause = parsed.cause
-            result = self._processed(parsed)
+            proof = self._proof(delivery, parsed)
+            result = self._processed(parsed.stripped(), proof)
         except Malformed as flaw:
             return self._invalid(delivery, flaw)
         except NotYet as wait:
             return _End(Outcome.RETRY, NOT_YET, cause=cause, left=wait.left)
-        except ProviderBusy:
-            return _End(Outcome.RETRY, "provider_busy", cause=cause)
+        except (KeysAwayError, ProviderBusy) as away:
+            return _End(Outcome.RETRY, KEYS_AWAY if isinstance(away, KeysAwayError) else PROVIDER_BUSY, cause=cause)
         except Transient as trouble:
             return self._transient(trouble, cause, None)
         except Exception as error:  # noqa: BLE001 - a bug must not cost the message: it comes back, and is seen
@@ -174,13 +194,24 @@ class MessageHandler:
         with suppress(Transient, StoreFault):  # the reason is then the database's own, and known to everybody
             self._record(delivery, Outcome.RETRY, end.reason or "", "", kind, end.cause)
 
-    def _processed(self, parsed: Parsed) -> Result:
+    def _proof(self, delivery: Delivery, parsed: Parsed) -> Proof:
+        """Return what came with a message and could say whose word it is; only the verdict on its token is kept."""
+        arrival, token = delivery.arrival, parsed.token
+        who = self._trust.verifier.verify(token) if token is not None else None
+        if isinstance(who, Unproven):
+            self._log.warning("token refused", flaw=who.flaw, message_type=parsed.cause.kind)
+        return Proof(arrival.sqs_message_id, _digest(delivery), arrival.sender, who)
+
+    def _processed(self, parsed: Parsed, proof: Proof) -> Result:
         answer: Answer | None = None
         if isinstance(parsed.message, ExecutePayout):
+            # Who may not order a payout must not reach the provider either.
+            if barred(parsed.message, parsed.cause, proof, self._rules):
+                return process(self._pool, parsed, self._rules, proof)
             answer = payouts.ask(self._pool, self._provider, parsed.message)
             if isinstance(answer, TryLater):
                 raise ProviderBusy
-        return process(self._pool, parsed, self._rules, answer)
+        return process(self._pool, parsed, self._rules, proof, answer)
 
     def _invalid(self, delivery: Delivery, flaw: Malformed) -> _End:
         """Record a malformed message; without its row it stays in the queue, so that none is lost from sight."""
@@ -206,7 +237,6 @@ class MessageHandler:
     def _record(
         self, delivery: Delivery, outcome: Outcome, reason: str, detail: str, kind: str | None, cause: Cause | None
     ) -> None:
-        body = delivery.body.encode(errors="surrogatepass")
         failures.record(
             self._pool,
             Failure(
@@ -217,8 +247,8 @@ class MessageHandler:
                 outcome=outcome,
                 reason=reason,
                 detail=detail,
-                body_bytes=len(body),
-                body_digest=sha256(body).digest(),
+                body_bytes=len(_bytes(delivery)),
+                body_digest=_digest(delivery),
                 first_sent_at=delivery.arrival.sent_at,
             ),
         )
@@ -232,6 +262,14 @@ class MessageHandler:
         self._metrics.processing.labels(delivery.source.queue, kind).observe(seconds)
         level = "info" if _SETTLEMENTS[end.outcome] is Settlement.DELETE else "warning"
         getattr(self._log, level)("message", **_wide(delivery, end, kind, seconds, critical_s))
+
+
+def _bytes(delivery: Delivery) -> bytes:
+    return delivery.body.encode(errors="surrogatepass")
+
+
+def _digest(delivery: Delivery) -> bytes:
+    return sha256(_bytes(delivery)).digest()
 
 
 def _delay_max_s(end: _End) -> float:

@@ -73,6 +73,8 @@ class Delivery(MessageProxy):
             sqs_message_id=sqs_message_id,
             sent_at=clock.from_milliseconds(attributes.get("SentTimestamp", "0")),
             receive_count=int(attributes.get("ApproximateReceiveCount", "1")),
+            # A role shows as its unique id and the session's name, which is chosen by whoever takes the role.
+            sender=attributes.get("SenderId", "").partition(":")[0] or None,
         )
         self.received_at = clock.monotonic()
         self.lease_until = self.received_at + lease_s

@@ -21,7 +21,7 @@ from store.wakeup import Bell, Ear
 from workers import clock, credentials, status
 from workers.breaker import Breaker, State
 from workers.broker import END_S, BrokerOptions, SqsBroker
-from workers.consume import MessageHandler
+from workers.consume import MessageHandler, Trust
 from workers.delivery import inbound_queue
 from workers.doorbell import Ringer, nap
 from workers.health import Check, DatabaseReadiness, NotReadyError, Server, application
@@ -30,6 +30,7 @@ from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
 from workers.settings import Settings
 from workers.telemetry import Metrics, configure_logging, logger
+from workers.verifiers import TOKEN_SETTINGS, make_verifier
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient
@@ -137,7 +138,15 @@ def stop_signal() -> Iterator[threading.Event]:
 
 def run_worker(settings: Settings) -> int:
     """Run role worker until a signal; return the exit code, 1 when one of its threads has died."""
-    settings.require("event_queue_url", "command_queue_url", "payout_queue_url", "provider")
+    settings.require(
+        "event_queue_url",
+        "command_queue_url",
+        "payout_queue_url",
+        "provider",
+        *TOKEN_SETTINGS,
+        "command_senders",
+        "service_senders",
+    )
     configure_logging("worker", release(), settings.environment, settings.log_level)
     metrics = Metrics()
     source = database_source(settings)
@@ -148,7 +157,7 @@ def run_worker(settings: Settings) -> int:
             pool,
             make_provider(settings, pool),
             settings.rules(),
-            frozenset(settings.work_sources),
+            Trust(frozenset(settings.work_sources), make_verifier(settings)),
             metrics,
             committed=ringer.committed,
             database=breaker,
@@ -354,9 +363,12 @@ def relay_liveness(relay: Relay, threads: Sequence[threading.Thread]) -> Callabl
 
 def run_status(settings: Settings) -> int:
     """Run role status until a signal; return the exit code."""
+    settings.require(*TOKEN_SETTINGS)
     configure_logging("status", release(), settings.environment, settings.log_level)
+    skew = timedelta(seconds=settings.token_skew_s)
     with stop_signal() as stop, opened_pool(settings, "status") as pool:
-        app = application(Metrics().registry, dict, DatabaseReadiness(pool), status.routes(pool))
+        views = status.routes(pool, make_verifier(settings), skew)
+        app = application(Metrics().registry, dict, DatabaseReadiness(pool), views)
         server = Server(app, settings.host, settings.status_port)
         with _serving(server) as url:
             _log.info("status started", url=url)

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from contracts.payment import ActorType, Role
+from contracts.payment import ActorType
 from workers import clock
 from workers.quotas import BATCH_MAX
 
@@ -24,17 +24,16 @@ class NotTakenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who a command says it is from."""
+    """Who a command is from: a person with a token, or without one the IAM role that sends it."""
 
     id: UUID
-    role: Role = Role.ADMIN
-    company_id: UUID | None = None
+    token: str | None = field(default=None, repr=False)
 
     def wire(self) -> dict[str, Any]:
-        """Return the `actor` of a command."""
-        kind = ActorType.ADMIN if self.role is Role.ADMIN else ActorType.USER
-        company = {"companyId": str(self.company_id)} if self.company_id else {}
-        return {"id": str(self.id), "type": kind, "role": self.role, **company}
+        """Return what a command says of its sender, and how it proves that."""
+        kind = ActorType.SYSTEM if self.token is None else ActorType.USER
+        proof = {} if self.token is None else {"actorToken": self.token}
+        return {"actor": {"id": str(self.id), "type": kind}, **proof}
 
 
 def work_completed(
@@ -54,16 +53,15 @@ def work_completed(
     }
 
 
-def command(kind: str, payment_id: str, sender: Sender, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a command about a payment under a fresh command id; fields without a value are left out."""
+def command(kind: str, sender: Sender, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a command under a fresh command id; fields without a value are left out."""
     given = {name: value for name, value in fields.items() if value is not None}
     return {
         "type": kind,
         "commandId": str(uuid4()),
         "schemaVersion": "1.0",
         "issuedAt": clock.now().isoformat(),
-        "actor": sender.wire(),
-        "paymentId": payment_id,
+        **sender.wire(),
         **given,
     }
 

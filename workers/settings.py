@@ -8,12 +8,13 @@ silently ignored is worse than none. Durations are in seconds. AWS endpoints fol
 import os
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from handlers.decision import Rules
+from handlers.decision import Rules, Senders
 from store.db import PoolOptions
 
 PREFIX = "PAYMENTS_"
@@ -21,6 +22,9 @@ PREFIX = "PAYMENTS_"
 MAX_RECEIVES = 10
 #: How long a message can come back: 4 days from its queue, then 14 from its dead-letter queue (deploy/messaging.yaml).
 INBOX_DAYS_MIN = 18
+
+#: The environment of a developer's machine; what is only for it is refused anywhere else.
+LOCAL = "local"
 
 Words = Annotated[tuple[str, ...], NoDecode]
 Durations = Annotated[tuple[float, ...], NoDecode]
@@ -54,6 +58,21 @@ class Settings(BaseSettings):
     event_source: str = "roadcall.payment"
     allow_legacy_ids: bool = False
     provider: Literal["sandbox"] | None = None
+
+    # Who is believed: tokens, and the senders of messages
+    token_issuer: str | None = None
+    token_client_ids: Words = ()
+    token_scope: str | None = None
+    token_keys_file: Path | None = None
+    token_skew_s: float = Field(60, ge=0, le=300)
+    jwks_ttl_s: float = Field(3_600, gt=0)
+    jwks_cooldown_s: float = Field(30, gt=0)
+    jwks_stale_max_s: float = Field(86_400, gt=0)
+    command_age_s: float = Field(86_400, gt=0)
+    command_senders: Words = ()
+    membership_senders: Words = ()
+    service_senders: Words = ()
+    operator_senders: Words = ()
 
     # The worker: threads, leases, back-off (messaging reference, "Settled settings")
     worker_threads: int = Field(8, ge=1, le=64)
@@ -102,8 +121,12 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     health_port: int = Field(9_100, ge=0, le=65_535)
     status_port: int = Field(8_080, ge=0, le=65_535)
-    environment: str = "local"
+    environment: str = LOCAL
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    # A person at the command line
+    actor_token: SecretStr | None = None
+    actor_token_file: Path | None = None
 
     # The local stack
     postgres_bin: str | None = None
@@ -118,7 +141,22 @@ class Settings(BaseSettings):
             )
         return days
 
-    @field_validator("work_sources", mode="before")
+    @field_validator("token_issuer")
+    @classmethod
+    def _https(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("https://"):
+            raise ValueError("needs the pool's https:// address, as it stands in the tokens' `iss`")
+        return value
+
+    @field_validator(
+        "work_sources",
+        "token_client_ids",
+        "command_senders",
+        "membership_senders",
+        "service_senders",
+        "operator_senders",
+        mode="before",
+    )
     @classmethod
     def _words(cls, value: Any) -> Any:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
@@ -163,6 +201,10 @@ class Settings(BaseSettings):
             raise ValueError("PAYMENTS_POOL_SIZE_MIN must be at most PAYMENTS_POOL_SIZE_MAX")
         if self.worker_threads > self.pool_size_max:
             raise ValueError("PAYMENTS_POOL_SIZE_MAX must be at least PAYMENTS_WORKER_THREADS: each thread uses one")
+        if self.token_keys_file is not None and self.environment != LOCAL:
+            raise ValueError(
+                "PAYMENTS_TOKEN_KEYS_FILE is for the local stack: elsewhere the keys come from the pool itself"
+            )
         tries = [self.backoff_s[min(number, len(self.backoff_s) - 1)] for number in range(MAX_RECEIVES - 1)]
         if sum(tries) * (1 - self.backoff_jitter) < self.not_yet_s:
             raise ValueError("PAYMENTS_BACKOFF_S would use up all receives before PAYMENTS_NOT_YET_S is over")
@@ -181,7 +223,7 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: something is missing; the text lists all of it.
         """
-        missing = [_variable(name) for name in names if getattr(self, name) is None]
+        missing = [_variable(name) for name in names if getattr(self, name) in (None, ())]
         if missing:
             raise SettingsError(f"not set: {', '.join(missing)}. `payments local --infra-only` prints a set of them.")
 
@@ -194,6 +236,14 @@ class Settings(BaseSettings):
             check_after=tuple(timedelta(seconds=delay) for delay in self.check_after_s),
             allow_legacy_ids=self.allow_legacy_ids,
             provider=self.provider or "none",
+            command_age=timedelta(seconds=self.command_age_s),
+            token_skew=timedelta(seconds=self.token_skew_s),
+            senders=Senders(
+                commands=frozenset(self.command_senders),
+                memberships=frozenset(self.membership_senders),
+                payouts=frozenset(self.service_senders),
+                operators=frozenset(self.operator_senders),
+            ),
         )
 
     def pool_options(self, role: str, *, size_max: int | None = None) -> PoolOptions:

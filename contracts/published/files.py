@@ -4,17 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from contracts.published import asyncapi
+from contracts.published import asyncapi, openapi
 from contracts.published.catalogue import CATALOGUE, schema
 
-#: The AsyncAPI document's file.
+#: The files of the AsyncAPI document, of messages, and of the OpenAPI document, of reads.
 ASYNCAPI = "asyncapi.json"
+OPENAPI = "openapi.json"
 
 
 def texts() -> Mapping[str, str]:
     """Return every published file's text by its path below `contracts/schemas/`."""
     found = {publication.path: as_text(schema(publication)) for publication in CATALOGUE.values()}
-    return {**found, ASYNCAPI: as_text(asyncapi.document())}
+    return {**found, ASYNCAPI: as_text(asyncapi.document()), OPENAPI: as_text(openapi.document())}
 
 
 def as_text(document: Mapping[str, Any]) -> str:

@@ -4,12 +4,11 @@ from datetime import datetime
 
 from contracts import ids
 from contracts.inbound import CreatePayment
-from contracts.payment import ActorType, Role, Source
-from contracts.refusals import Refusal
+from contracts.payment import Source
 from contracts.requests import Rejected, from_command
 from handlers.creation import created
 from handlers.decision import Decision, Facts
-from handlers.steps import met_again, refuse_command
+from handlers.steps import denial, met_again, refuse_command
 
 
 def decide(facts: Facts, message: CreatePayment, now: datetime) -> Decision:
@@ -17,10 +16,9 @@ def decide(facts: Facts, message: CreatePayment, now: datetime) -> Decision:
     request = from_command(message)
     if isinstance(request, Rejected):
         return refuse_command(facts, message, now, request.code, request.field)
-    actor = message.actor.actor()
-    if actor.type is ActorType.SYSTEM or actor.role is not Role.ADMIN:
-        return refuse_command(facts, message, now, Refusal.FORBIDDEN_ROLE)
+    if denied := denial(facts, company_id=request.company_id, vendor_id=request.vendor_id):
+        return refuse_command(facts, message, now, denied)
     if (known := met_again(facts, now)) is not None:
         return known
     key = ids.command_source_key(message.command_id)
-    return created(request, facts.cause, now, source=Source.COMMAND, source_key=key, actor=actor)
+    return created(request, facts, now, source=Source.COMMAND, source_key=key)

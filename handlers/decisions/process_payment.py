@@ -9,13 +9,11 @@ from contracts.envelope import Queue
 from contracts.ids import as_uuid
 from contracts.inbound import ProcessPayment
 from contracts.lifecycle import Event, Verdict
-from contracts.payment import Actor, ActorType, Attempt, AttemptState, PayerType, Payment
+from contracts.payment import Actor, Attempt, AttemptState, PayerType, Payment
 from contracts.refusals import Refusal
 from handlers.decision import Decision, Facts
 from handlers.payouts import announced, ordered
 from handlers.steps import Flaw, advanced, commanded, refuse_command, step
-
-_PAYOUTS = Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM)
 
 
 def decide(facts: Facts, message: ProcessPayment, now: datetime) -> Decision:
@@ -24,16 +22,17 @@ def decide(facts: Facts, message: ProcessPayment, now: datetime) -> Decision:
     On the payouts queue only the service itself can post; on the command queue a person releases the payment.
     """
     automatic = facts.cause.queue is Queue.PAYOUTS
-    actor = _PAYOUTS if automatic else message.actor.actor()
-    payment = _ordered(facts, message) if automatic else commanded(facts, message, actor)
+    payment = _ordered(facts, message) if automatic else commanded(facts, message)
     if isinstance(payment, Flaw):
         return refuse_command(facts, message, now, *payment)
-    after = advanced(payment, Event.PROCESSING_STARTED, now, processed_at=now)
+    if automatic and payment.separate_releaser:
+        return refuse_command(facts, message, now, Refusal.FORBIDDEN_ROLE)
+    after = advanced(payment, Event.PROCESSING_STARTED, now, processed_at=now, on_hold=False, hold_until=None)
     if isinstance(after, Refusal | Verdict):
         return refuse_command(facts, message, now, Refusal.ILLEGAL_TRANSITION)
-    if guarded := _guard(payment):
+    if guarded := _guard(facts, payment, now):
         return refuse_command(facts, message, now, guarded)
-    return _started(facts, now, payment, after, actor)
+    return _started(facts, now, payment, after, facts.actor)
 
 
 def _ordered(facts: Facts, message: ProcessPayment) -> Payment | Flaw:
@@ -42,12 +41,22 @@ def _ordered(facts: Facts, message: ProcessPayment) -> Payment | Flaw:
     return facts.payment or Flaw(Refusal.NOT_FOUND)
 
 
-def _guard(payment: Payment) -> Refusal | None:
-    if payment.on_hold:
+def _guard(facts: Facts, payment: Payment, now: datetime) -> Refusal | None:
+    if _releases_own(facts, payment):
+        return Refusal.SELF_APPROVAL
+    if payment.held(now):
         return Refusal.ON_HOLD
     if payment.fraud_blocks:
         return Refusal.FRAUD_REVIEW_REQUIRED
     return Refusal.PAYER_NOT_CHARGEABLE if payment.payer_type is PayerType.DRIVER_IC else None
+
+
+def _releases_own(facts: Facts, payment: Payment) -> bool:
+    """Whether a person releases what they have approved, where the policy asks for another one, or are paid by."""
+    if facts.actor.gains_from(payment):
+        return True
+    approvers = {approval.approver_id for approval in facts.approvals}
+    return payment.separate_releaser and facts.actor.id in approvers
 
 
 def _started(facts: Facts, now: datetime, payment: Payment, after: Payment, actor: Actor) -> Decision:

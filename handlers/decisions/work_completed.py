@@ -4,14 +4,12 @@ from datetime import datetime
 
 from contracts import ids
 from contracts.inbound import WorkCompleted
-from contracts.payment import Actor, ActorType, Source
+from contracts.payment import Source
 from contracts.refusals import Refusal
 from contracts.requests import Rejected, from_work
 from handlers.creation import created
 from handlers.decision import Decision, Facts
 from handlers.steps import met_again, refuse_work
-
-_INTAKE = Actor(ids.SYSTEM_INTAKE, ActorType.SYSTEM)
 
 
 def source_key(message: WorkCompleted, fingerprint: bytes) -> str:
@@ -29,4 +27,4 @@ def decide(facts: Facts, message: WorkCompleted, now: datetime) -> Decision:
     if (known := met_again(facts, now)) is not None:
         return known
     key = source_key(message, facts.cause.fingerprint)
-    return created(request, facts.cause, now, source=Source.WORK_COMPLETED, source_key=key, actor=_INTAKE)
+    return created(request, facts, now, source=Source.WORK_COMPLETED, source_key=key)

@@ -6,7 +6,7 @@ The inbound samples are written by hand: they are what producers send, never wha
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,12 +20,15 @@ from contracts.outbound import (
     ApprovalRequest,
     ExecutePayoutOrder,
     OutboundMessage,
+    PaymentApprovalRecorded,
     PaymentApproved,
     PaymentCancelled,
     PaymentCompleted,
     PaymentCreated,
     PaymentFailed,
+    PaymentHeld,
     PaymentProcessing,
+    PaymentReleased,
     ProcessPaymentOrder,
     command_rejected,
     conflict,
@@ -129,7 +132,7 @@ def payment(status: Status, version: int) -> Payment:
 
 def outbound_samples() -> dict[str, OutboundMessage]:
     """Every outbound message by its sample's file name, from fixed inputs."""
-    messages = [*_changes(), *_notices(), *_orders()]
+    messages = [*_changes(), *_stays(), *_notices(), *_orders()]
     return {f"{snake(type(message).__name__)}.json": message for message in messages}
 
 
@@ -185,6 +188,32 @@ def _changes() -> list[OutboundMessage]:
             cancel_kind="rejected",
             reason_code="wrong_price",
             reason="The mileage is not what was agreed.",
+        ),
+    ]
+
+
+def _stays() -> list[OutboundMessage]:
+    return [
+        PaymentApprovalRecorded(
+            **PaymentApprovalRecorded.about(payment(Status.PENDING_APPROVAL, 2), CAUSE, NOW),
+            approved_by=DISPATCHER,
+            approved_at=NOW,
+            approvals=(Approval(approver_id=DISPATCHER, level=1, at=NOW),),
+            required_approvals=2,
+            policy_version=3,
+        ),
+        PaymentHeld(
+            **PaymentHeld.about(payment(Status.APPROVED, 3), CAUSE, NOW),
+            held_by=DISPATCHER,
+            held_at=NOW,
+            hold_until=NOW + timedelta(days=7),
+            reason_code="awaiting_invoice",
+        ),
+        PaymentReleased(
+            **PaymentReleased.about(payment(Status.APPROVED, 4), CAUSE, NOW),
+            released_by=DISPATCHER,
+            released_at=NOW,
+            reason_code="invoice_arrived",
         ),
     ]
 

@@ -443,7 +443,7 @@ def test_the_first_baseline_is_written_and_another_of_the_same_changes_nothing(b
             lambda found: found["PaymentCreated"]["schema"]["properties"]["version"].update(const="1.0"),
             'PaymentCreated: version: may be other than "1.0"',
         ),
-        (lambda found: found.update(HoldPayment=found["ApprovePayment"]), "HoldPayment: the message is gone"),
+        (lambda found: found.update(FaxPayment=found["ApprovePayment"]), "FaxPayment: the message is gone"),
         (
             lambda found: found["PaymentCreated"].update(direction="inbound"),
             "PaymentCreated: the message is gone",

@@ -204,6 +204,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     "ApprovePayment": {"paymentId": CANARY},
     "RejectPayment": {"paymentId": CANARY, "reason": CANARY},
     "CancelPayment": {"paymentId": CANARY, "reason": CANARY},
+    "HoldPayment": {"paymentId": CANARY, "reason": CANARY},
+    "ReleaseHold": {"paymentId": CANARY, "reason": CANARY},
+    "SetApprovalPolicy": {"companyId": CANARY, "tiers": []},
+    "MembershipChanged": {"sub": CANARY, "role": CANARY, "enabled": True},
     "ProcessPayment": {"paymentId": CANARY},
     "ExecutePayout": {"attemptId": str(m.EVENT)},
 }

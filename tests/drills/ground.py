@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
 from tests.kit import sqs
+from tests.kit.people import People
 from workers import sending, settings
 from workers.local import aws, postgres
 from workers.local.fleet import environment
@@ -32,7 +33,7 @@ from workers.main import run_migrate
 SHORT = os.environ.get("DRILLS", "full") == "short"
 PROJECT = Path(__file__).parents[2]
 VENDOR = UUID("22222222-2222-4222-8222-222222222222")
-DISPATCHER = sending.Sender(UUID("66666666-6666-4666-8666-666666666666"))
+ADMIN = UUID("66666666-6666-4666-8666-666666666666")
 #: Waits as a drill does: for minutes, and without a query every few milliseconds.
 until = partial(sqs.until, within_s=60.0, every_s=0.1)
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
@@ -141,9 +142,11 @@ class Ground:
     def approve_all(self) -> None:
         """Approve every payment that waits."""
         client: Any = aws.session(self.running.aws_endpoint_url).client("sqs")
+        people = People(str(self.running.token_keys_file), self.running.database_url)
+        admin = people.sender(ADMIN, "admin")
         for row in self.query("SELECT payment_id::text AS id FROM payments WHERE status = 'pending_approval'"):
             fields = {"amountCents": 15_000, "currency": "USD"}
-            message = sending.command("ApprovePayment", row["id"], DISPATCHER, fields)
+            message = sending.command("ApprovePayment", admin, {"paymentId": row["id"], **fields})
             sending.post(client, self.running.queues["commands"], message)
 
     # -- what is found

@@ -19,7 +19,7 @@ from typing import Any
 from contracts.envelope import BODY_BYTES_MAX, DELIVERIES, Arrival, Form, Malformed, Queue
 from contracts.inbound import parse
 from contracts.provider import TryLater
-from handlers.decision import Decision, Move, NotYet, Record, Refuse
+from handlers.decision import Decision, Enact, Move, NotYet, Record, Refuse
 from handlers.routes import ROUTES
 from tests.contracts.golden import HERE as GOLDEN
 from tests.fuzz import facts
@@ -112,7 +112,7 @@ class Mutator:
             if isinstance(inner, dict):
                 inner.update(paymentId=IDS[0], incidentId=IDS[1], vendorId=IDS[2], companyId=IDS[3])
                 actor = {"id": self._random.choice(IDS), "type": "user", "role": "dispatcher", "companyId": IDS[3]}
-                inner.update(actor=actor, amountCents=350) if "commandId" in inner else None
+                inner.update(actor=actor, amountCents=350, currency="USD") if "commandId" in inner else None
         return document
 
     def _change(self, document: Any) -> None:
@@ -212,7 +212,7 @@ def _end(queue: Queue, body: str, chance: random.Random) -> str:
     except Malformed as flaw:
         return f"malformed: {flaw.flaw}"
     sort = facts.NOTHING if chance.random() < _NEW else chance.choice(facts.SORTS)
-    met = sort.facts(parsed.cause)
+    met = sort.facts(parsed)
     try:
         decision = ROUTES[type(parsed.message)].decide(met, parsed.message, _AT)
     except NotYet:
@@ -229,6 +229,9 @@ def _told(decision: Decision) -> str:
             for post in decision.posts:
                 json.dumps(post.message.wire())
             return str(decision.event)
+        case Enact():
+            json.dumps(dict(decision.data))
+            return "enacted"
         case Refuse():
             json.dumps(decision.event.wire())
             return f"refused, {decision.code}"

@@ -7,13 +7,14 @@ from itertools import product
 from uuid import UUID
 
 from contracts import ids
-from contracts.inbound import Cause
+from contracts.inbound import Parsed
 from contracts.lifecycle import Status
-from contracts.payment import Attempt, AttemptState, PayerType, Payment, Source
+from contracts.payment import Approval, Attempt, AttemptState, PayerType, Payment, Source
 from contracts.provider import Accepted, Answer, Declined, TryLater, Unknown
 from handlers.decision import Facts, Rules
 from tests.fuzz.strategies import IDS
 from tests.kit.messages import NOW
+from tests.kit.proofs import actor_of
 
 RULES = Rules(provider="sandbox")
 _ACCEPTED = Accepted("tr_1")
@@ -42,12 +43,14 @@ class Sort:
     #: Whether the payment was asked for with the very content of the message.
     same: bool = False
 
-    def facts(self, cause: Cause) -> Facts:
-        """Return the facts for a message."""
-        payment = self.payment
+    def facts(self, parsed: Parsed) -> Facts:
+        """Return the facts for a message, whose actor is who it says."""
+        payment, cause = self.payment, parsed.cause
         if payment and self.same:
             payment = replace(payment, request_fingerprint=cause.fingerprint)
-        return Facts(cause, RULES, payment, self.attempt, self.answer)
+        actor = actor_of(parsed)
+        approvals = (Approval(UUID(IDS[4]), 1, NOW),) if payment and payment.approved_by else ()
+        return Facts(cause, RULES, payment, self.attempt, self.answer, actor=actor, approvals=approvals)
 
 
 #: Neither payment nor attempt.

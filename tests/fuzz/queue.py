@@ -18,6 +18,7 @@ from tests.drills import ground as drills
 from tests.fuzz.bulk import Mutator, Sent
 from tests.kit import bus
 from tests.kit.messages import SOURCES
+from tests.kit.people import People
 from tests.storm.driver import INBOUND
 from tests.storm.evidence import Gathered, gathered
 from tests.storm.servers import Ground, ground
@@ -58,7 +59,7 @@ def run(seed: int, messages: int, home: Path, *, say: Callable[[str], None] = pr
         found = stack.enter_context(ground(home, seed))
         fleet = drills.Ground(found.running, home, stack, _PROFILE)
         processes = [fleet.start("relay"), fleet.start("worker")]
-        sent = _send(found, _sendable(Mutator(f"{seed} queue"), ends), messages, say)
+        sent = _send(found, _sendable(Mutator(f"{seed} queue"), ends, found.people), messages, say)
         ends.sent = len(sent)
         _drain(found, fleet, say)
         for process in processes:
@@ -70,8 +71,9 @@ def run(seed: int, messages: int, home: Path, *, say: Callable[[str], None] = pr
     return ends
 
 
-def _sendable(bodies: Iterable[Sent], ends: Ends) -> Iterator[Sent]:
-    for queue, body in bodies:
+def _sendable(bodies: Iterable[Sent], ends: Ends, people: People) -> Iterator[Sent]:
+    for queue, raw in bodies:
+        body = people.text(raw) if queue is Queue.COMMANDS else raw
         if _ALLOWED.fullmatch(body) and len(body.encode()) <= _REQUEST_BYTES_MAX:
             yield queue, body
         else:
@@ -143,7 +145,7 @@ def _judge(
         elif failure:
             end = f"FINDING sound, and failed: {failure['outcome']}, {failure['reason']}"
         else:
-            end = _handled(parsed, inbox, conflicts)
+            end = _handled(parsed, inbox, conflicts, message_id)
         ends.ends[end] += 1
         if end.startswith("FINDING"):
             ends.findings.append(f"message {message_id}: {end}")
@@ -169,9 +171,9 @@ def _dead(flaw: Malformed, failure: dict[str, Any] | None, *, letter: bool) -> s
     return f"dead letter: {flaw.flaw}"
 
 
-def _handled(parsed: Parsed, inbox: dict[tuple[str, str], dict[str, Any]], conflicts: set[str]) -> str:
+def _handled(parsed: Parsed, inbox: dict[tuple[str, str], dict[str, Any]], conflicts: set[str], message_id: str) -> str:
     cause = parsed.cause
-    row = inbox.get((cause.kind, cause.message_key))
+    row = inbox.get((cause.kind, f"turned-away:{message_id}")) or inbox.get((cause.kind, cause.message_key))
     if row is None:
         return "FINDING sound, and without an end"
     if bytes(row["fingerprint"]) != cause.fingerprint:

@@ -71,16 +71,22 @@ def _object(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> SearchStrateg
     )
 
 
+def _text(schema: Mapping[str, Any]) -> SearchStrategy[Any]:
+    if schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]
+    if "pattern" in schema:
+        return st.from_regex(schema["pattern"].replace("$", r"\Z"))
+    return st.sampled_from(IDS) if "minLength" in schema else TEXT
+
+
 def _plain(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> SearchStrategy[Any]:
     match schema.get("type"):
-        case "string" if schema.get("format") in _FORMATS:
-            return _FORMATS[schema["format"]]
-        case "string" if "pattern" in schema:
-            return st.from_regex(schema["pattern"].replace("$", r"\Z"))
         case "string":
-            return st.sampled_from(IDS) if "minLength" in schema else TEXT
+            return _text(schema)
         case "number" | "integer" as kind:
             return AMOUNTS if kind == "number" else st.integers(0, 9)
+        case "boolean":
+            return st.booleans()
         case "array":
             return st.lists(_of(schema["items"], defs), max_size=3)
         case "object":

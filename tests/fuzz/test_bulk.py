@@ -11,12 +11,12 @@ from tests.fuzz import bulk
 
 @pytest.fixture(scope="module")
 def tally(tmp_path_factory):
-    return bulk.share("fixed 0", 6_000, tmp_path_factory.mktemp("findings"))
+    return bulk.share("fixed 0", 12_000, tmp_path_factory.mktemp("findings"))
 
 
 def test_nothing_undeclared_is_raised(tally):
     assert tally.findings == []
-    assert tally.bodies == tally.ends.total() == 6_000
+    assert tally.bodies == tally.ends.total() == 12_000
 
 
 def test_every_flaw_and_every_kind_is_reached(tally):

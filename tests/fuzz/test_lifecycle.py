@@ -19,17 +19,16 @@ from contracts.envelope import Queue
 from contracts.outcome import Outcome
 from contracts.provider import Accepted, Answer, Declined, Unknown
 from handlers.apply import Result
-from handlers.decision import Rules
-from handlers.process import process
 from store.db import Pool
 from tests.kit import messages as m
-from tests.kit.funnel import rows
-from tests.storm.auditor_model import APPLIED, IGNORED, STEPS, Paid, Row, derived, processed, verdict
+from tests.kit.funnel import RULES as BASE_RULES
+from tests.kit.funnel import once, rows
+from tests.storm.auditor_model import APPLIED, IGNORED, INTAKE, STEPS, Paid, Row, derived, processed, verdict
 from tests.storm.manifest import Command, Line, Order, Person
 
 #: `make fuzz MINUTES=` looks deeper.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
-RULES = Rules(not_yet_for=timedelta(0), check_after=(timedelta(0),), provider="sandbox")
+RULES = dataclasses.replace(BASE_RULES, not_yet_for=timedelta(0), check_after=(timedelta(0),))
 COMPANY, OTHER = str(m.COMPANY), str(m.OTHER_COMPANY)
 VENDOR = str(m.VENDOR)
 PEOPLE = [
@@ -80,6 +79,8 @@ class Book:
             rows=[first],
         )
         self.payments[paid.id], self.orders[paid.id] = paid, order
+        if order.payer_type == "driver_ic":
+            self.move(paid.id, "approved", INTAKE)
 
     def move(self, payment_id: str, action: str, actor: str = "") -> None:
         """Write a step down."""
@@ -249,7 +250,7 @@ class Lifecycle(RuleBasedStateMachine):
         keep: bool = True,
     ) -> None:
         """Handle a message; its end, and where every payment stands, must be what the model says."""
-        result: Result = process(self.pool, m.parsed(body, queue=queue), RULES, answer)
+        result: Result = once(self.pool, m.parsed(body, queue=queue), answer, RULES)
         assert (result.outcome, result.code) == (outcome, code)
         if keep and not (outcome is Outcome.DUPLICATE or (queue is Queue.EVENTS and self._knows(body))):
             self.sent.append((queue, body))

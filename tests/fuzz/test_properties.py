@@ -66,7 +66,7 @@ def test_spelling_does_not_change_what_a_message_is(sent, indent, escaped):
 def test_every_message_can_be_decided_whatever_it_meets(sent, data):
     parsed = read(sent)
     assert parsed is not None
-    met = data.draw(st.sampled_from(facts.SORTS)).facts(parsed.cause)
+    met = data.draw(st.sampled_from(facts.SORTS)).facts(parsed)
     try:
         decision = ROUTES[type(parsed.message)].decide(met, parsed.message, NOW + timedelta(seconds=1))
     except NotYet:

@@ -13,8 +13,12 @@ from handlers.decisions import (
     cancel_payment,
     create_payment,
     execute_payout,
+    hold_payment,
+    membership_changed,
     process_payment,
     reject_payment,
+    release_hold,
+    set_approval_policy,
     work_completed,
 )
 from handlers.routes import ROUTES
@@ -26,6 +30,10 @@ DECISIONS = {
     "ApprovePayment": approve_payment,
     "RejectPayment": reject_payment,
     "CancelPayment": cancel_payment,
+    "HoldPayment": hold_payment,
+    "ReleaseHold": release_hold,
+    "SetApprovalPolicy": set_approval_policy,
+    "MembershipChanged": membership_changed,
     "ProcessPayment": process_payment,
     "ExecutePayout": execute_payout,
 }
@@ -78,8 +86,9 @@ def test_every_kind_has_its_own_decision():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_what_creates_a_payment_does_not_wait_for_one(kind: str):
-    assert ROUTES[KINDS[kind]].waits is (kind not in {"WorkCompleted", "CreatePayment"})
+def test_only_what_is_about_an_existing_payment_waits_for_one(kind: str):
+    without = {"WorkCompleted", "CreatePayment", "SetApprovalPolicy", "MembershipChanged"}
+    assert ROUTES[KINDS[kind]].waits is (kind not in without)
 
 
 @pytest.mark.parametrize(("message", "subject"), SUBJECTS)

@@ -158,6 +158,8 @@ def approval(case: Case, known: Known, **changes: Any) -> dict[str, Any]:
         "issuedAt": now(),
         "actor": dispatcher(case, known),
         "paymentId": known.payment_id,
+        "amountCents": 15_000,
+        "currency": "USD",
         "notes": case.canary,
     }
     return merged(base, changes)
@@ -608,7 +610,7 @@ COMMANDS = [
     approve_as("an approval by nobody's dispatcher", Refused("wrong_company"), companyId=...),
     approve_as("an approval in the role of a vendor", Refused("forbidden_role"), role="vendor"),
     approve_as("an approval without a role", Refused("forbidden_role"), role=...),
-    approve_as("an approval by a machine", Refused("forbidden_role"), type="system", role=...),
+    approve_as("an approval by a machine", Refused("unauthenticated", "actorToken"), type="system", role=...),
     Row(
         "an approval by the vendor who is paid",
         "commands",

@@ -1,4 +1,4 @@
-"""The journey of one payment, seen from outside: boto3 and SQL only, nothing of the service is imported.
+"""The journey of one payment, seen from outside: boto3, SQL and a token only, nothing of the service is imported.
 
 Against a running stack: `payments local --json | python tests/journey/main_road.py` reads the line of JSON and
 travels. It sends the same WorkCompleted 20 times, then the approval three times, and checks what came of it.
@@ -11,14 +11,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import boto3
 import psycopg
+from joserfc import jwt
+from joserfc.jwk import RSAKey
 from psycopg.rows import dict_row
 
 PATIENCE_S = 60.0
+#: The local stack's user pool, and whom it knows the platform's directory as.
+ISSUER, CLIENT_ID = "https://cognito-idp.local.invalid/local_pool", "payments-local"
+DIRECTORY = "00000000-0000-4000-8000-00000000a003"
 REPEATS = 20
 ROAD = ["PaymentCreated", "PaymentApproved", "PaymentProcessing", "PaymentCompleted"]
 
@@ -33,6 +39,7 @@ class Journey:
         self.stack = stack
         self.incident, self.vendor, self.company = str(uuid4()), str(uuid4()), str(uuid4())
         self.dispatcher = str(uuid4())
+        self.admin: str | None = None
         self.events: dict[str, set[str]] = defaultdict(set)
 
     def query(self, text: str, *values: Any) -> list[dict[str, Any]]:
@@ -66,12 +73,50 @@ class Journey:
             answer = self.bus.put_events(Entries=[entry] * 10)  # type: ignore[list-item]
             assert answer["FailedEntryCount"] == 0
 
+    def token(self, subject: str, *groups: str) -> str:
+        """An access token of the stack's own user pool."""
+        at = int(time.time())
+        claims = {
+            "sub": subject,
+            "cognito:groups": list(groups),
+            "iss": ISSUER,
+            "client_id": CLIENT_ID,
+            "token_use": "access",
+            "iat": at,
+            "exp": at + 900,
+            "jti": str(uuid4()),
+        }
+        key = RSAKey.import_key(json.loads((Path(self.stack["token_keys_file"]).parent / "key.json").read_text()))
+        return jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key)
+
+    def enrol(self, subject: str, role: str, **more: str) -> None:
+        """Tell the service of a member, as the platform's directory would, and wait until it knows."""
+        command = {
+            "type": "MembershipChanged",
+            "commandId": str(uuid4()),
+            "actor": {"id": DIRECTORY, "type": "system"},
+            "sub": subject,
+            "role": role,
+            "enabled": True,
+            **more,
+        }
+        self.sqs.send_message(QueueUrl=self.stack["queues"]["commands"], MessageBody=json.dumps(command))
+        until("the membership", lambda: bool(self.query("SELECT 1 FROM memberships WHERE sub = %s", subject)))
+
+    def signed_in(self) -> str:
+        """A token of an admin, who may read everything."""
+        if self.admin is None:
+            self.admin = str(uuid4())
+            self.enrol(self.admin, "admin")
+        return self.token(self.admin, "admin")
+
     def approve(self, payment_id: str) -> None:
         """Post the same approval twice, and once more under another id, as a second click would."""
         command = {
             "type": "ApprovePayment",
             "commandId": str(uuid4()),
             "actor": {"id": self.dispatcher, "type": "user", "role": "dispatcher", "companyId": self.company},
+            "actorToken": self.token(self.dispatcher, "dispatcher"),
             "paymentId": payment_id,
             "approvedBy": self.dispatcher,
             "amountCents": 17500,
@@ -132,6 +177,7 @@ def travel(stack: dict[str, Any]) -> None:
         of_incident = "SELECT payment_id::text AS id FROM payments WHERE incident_id = %s"
         until("the payment", lambda: bool(journey.query(of_incident, journey.incident)))
         payment_id = journey.query(of_incident, journey.incident)[0]["id"]
+        journey.enrol(journey.dispatcher, "dispatcher", companyId=journey.company)
         journey.approve(payment_id)
         until("every event", lambda: set(ROAD) <= journey.listen(watcher))
         inbound = ("events", "commands", "payouts", "events_dlq", "commands_dlq", "payouts_dlq")

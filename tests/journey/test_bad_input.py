@@ -29,6 +29,7 @@ from tests.journey.bad_input import (
 )
 from tests.journey.main_road import Journey, travel, until
 from tests.journey.running import Local, get, local, outcomes
+from tests.kit.people import People
 
 QUEUES = ("events", "commands", "payouts")
 INVALID = [row for row in TABLE if isinstance(row.end, Invalid)]
@@ -43,6 +44,7 @@ class Sent:
     running: Local
     journey: Journey
     known: Known
+    people: People
     cases: dict[str, Case] = field(default_factory=dict)
     bodies: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
@@ -59,7 +61,8 @@ class Sent:
 
     def send(self, row: Row) -> None:
         case = self.cases[row.name] = Case()
-        self.bodies[row.name] = row.body(case, self.known)
+        body = row.body(case, self.known)
+        self.bodies[row.name] = self.people.text(body) if row.queue == "commands" else body
         answer = self.journey.sqs.send_message(
             QueueUrl=self.running.stack["queues"][row.queue], MessageBody=self.bodies[row.name]
         )
@@ -95,12 +98,12 @@ class Sent:
                 self.journey.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 
-def prepared(journey: Journey) -> Known:
+def prepared(journey: Journey, people: People) -> Known:
     """Let one job be finished and one payment be created by hand, and wait for both."""
     work, creator = Case(), Case()
     queues = journey.stack["queues"]
     journey.sqs.send_message(QueueUrl=queues["events"], MessageBody=envelope(detail(work)))
-    journey.sqs.send_message(QueueUrl=queues["commands"], MessageBody=json.dumps(creation(creator)))
+    journey.sqs.send_message(QueueUrl=queues["commands"], MessageBody=json.dumps(people.signed(creation(creator))))
     found: dict[str, str] = {}
 
     def there() -> bool:
@@ -122,7 +125,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:
     with local(tmp_path_factory.mktemp("local")) as running:
         journey = Journey(running.stack)
         with journey.watching() as watcher:
-            sent = Sent(running, journey, prepared(journey), roles=running.roles())
+            people = People(running.stack["token_keys_file"], running.stack["database_url"])
+            sent = Sent(running, journey, prepared(journey, people), people, roles=running.roles())
             began = time.monotonic()
             for row in TABLE:
                 sent.send(row)
@@ -173,7 +177,10 @@ def test_what_breaks_a_rule_is_refused_with_its_code_and_its_sender_is_told(sent
     assert (told[0]["published_at"] is not None, told[0]["failed_at"]) == (True, None)
     assert event["eventId"] in sent.announced, "it came over the bus"
     if row.key is None:  # a known key keeps the inbox row of its first message
-        [known] = sent.journey.query("SELECT outcome, outcome_code FROM message_inbox WHERE message_key = %s", key)
+        keys = [key, f"turned-away:{sent.ids[row.name]}"]  # who proves nothing does not use up the key
+        [known] = sent.journey.query(
+            "SELECT outcome, outcome_code FROM message_inbox WHERE message_key = ANY(%s)", keys
+        )
         assert known == {"outcome": "refused", "outcome_code": row.end.code}
     assert sent.ids[row.name] not in sent.dead
 

@@ -1,7 +1,7 @@
 """The funnel in tests: process a message, or process it twice and demand that the second pass changes nothing."""
 
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from contracts.inbound import Parsed
@@ -11,14 +11,20 @@ from handlers.apply import Result
 from handlers.decision import Rules
 from handlers.process import process
 from store.db import Pool, reading
+from tests.kit.proofs import SENDERS, enrol, proof_of
 
-RULES = Rules(provider="sandbox")
+#: Of messages that were sent at a fixed time, whenever the tests run.
+RULES = Rules(provider="sandbox", command_age=timedelta(days=36_500), senders=SENDERS)
 TABLES = (
     "payments",
     "payment_line_items",
     "payment_audit_log",
     "payment_audit_notes",
+    "payment_approvals",
     "payout_attempts",
+    "approval_policies",
+    "memberships",
+    "access_audit",
     "message_inbox",
     "outbox",
     "message_failures",
@@ -31,15 +37,16 @@ def fresh(parsed: Parsed) -> Parsed:
 
 
 def once(pool: Pool, parsed: Parsed, answer: Answer | None = None, rules: Rules = RULES) -> Result:
-    """Process a message."""
-    return process(pool, parsed, rules, answer)
+    """Process a message, the word of its actor, who is a member as it says."""
+    enrol(pool, parsed.message)
+    return process(pool, parsed, rules, proof_of(parsed), answer)
 
 
 def twice(pool: Pool, parsed: Parsed, answer: Answer | None = None, rules: Rules = RULES) -> Result:
     """Process a message twice; the second pass must be a duplicate that leaves every row as it is."""
-    first = process(pool, parsed, rules, answer)
+    first = once(pool, parsed, answer, rules)
     before = snapshot(pool)
-    second = process(pool, parsed, rules, answer)
+    second = process(pool, parsed, rules, proof_of(parsed), answer)
     assert second.outcome is Outcome.DUPLICATE, second
     assert snapshot(pool) == before
     return first

@@ -21,6 +21,8 @@ DISPATCHER = UUID("55555555-5555-4555-8555-555555555555")
 ADMIN = UUID("66666666-6666-4666-8666-666666666666")
 EVENT = UUID("77777777-7777-4777-8777-777777777777")
 
+#: The commands that say which payment they are about, and what their sender saw of it.
+ABOUT_A_PAYMENT = {"ApprovePayment", "RejectPayment", "CancelPayment", "HoldPayment", "ReleaseHold", "ProcessPayment"}
 _HOME = {"WorkCompleted": Queue.EVENTS, "ExecutePayout": Queue.PAYOUTS}
 
 
@@ -53,7 +55,7 @@ def work(**overrides: Any) -> dict[str, Any]:
 
 
 def command(kind: str, number: int = 1, **overrides: Any) -> dict[str, Any]:
-    """A command of a kind; `number` makes its id."""
+    """A command of a kind; `number` makes its id. What its sender saw is the payment of `work`."""
     body = {
         "type": kind,
         "commandId": f"aaaaaaaa-aaaa-4aaa-8aaa-{number:012d}",
@@ -61,7 +63,8 @@ def command(kind: str, number: int = 1, **overrides: Any) -> dict[str, Any]:
         "issuedAt": NOW.isoformat(),
         "actor": dispatcher(),
     }
-    return _with(body, overrides)
+    seen = {"amountCents": 15000, "currency": "USD"} if kind in ABOUT_A_PAYMENT else {}
+    return _with({**body, **seen}, overrides)
 
 
 def envelope(detail: Any, **overrides: Any) -> dict[str, Any]:

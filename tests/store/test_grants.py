@@ -158,7 +158,7 @@ def test_the_worker_creates_by_command_and_rejects_and_calls_off(pool: Pool, wor
     )
     first, second = once(worker, m.parsed(creation)), once(worker, m.parsed(m.work()))
     assert (first.outcome, second.outcome) == (Outcome.APPLIED, Outcome.APPLIED)
-    rejection = m.command("RejectPayment", 2, paymentId=str(first.payment_id), reason="wrong price")
+    rejection = m.command("RejectPayment", 2, paymentId=str(first.payment_id), amountCents=500, reason="wrong price")
     approval = m.command("ApprovePayment", 3, paymentId=str(second.payment_id))
     calling_off = m.command("CancelPayment", 4, paymentId=str(second.payment_id), reason="twice")
     ends = [once(worker, m.parsed(message)).status for message in (rejection, approval, calling_off)]

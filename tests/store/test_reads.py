@@ -1,19 +1,25 @@
 """The read-only questions: what a payment looks like, what waits, and what happened in which order."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 import pytest
 
 from contracts.envelope import Queue
 from contracts.lifecycle import Status
+from contracts.payment import Role
 from contracts.provider import Accepted, Unknown
+from contracts.refusals import MESSAGES, Refusal
 from store import reads
 from store.db import Pool
 from store.reads import UnknownAttempts
+from store.signed_in import Page, Sight, Viewer, seeing
 from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import once, rows
+from tests.kit.proofs import member
 
 
 def incident(number: int) -> str:
@@ -38,6 +44,14 @@ def process(pool: Pool) -> UUID:
     return payment_id
 
 
+@contextmanager
+def seeing_all(pool: Pool) -> Iterator[Sight]:
+    """The eyes of an admin."""
+    member(pool, m.ADMIN, Role.ADMIN)
+    with seeing(pool, Viewer(m.ADMIN, frozenset({"admin"}))) as sight:
+        yield sight
+
+
 def test_a_payment_comes_with_its_lines_in_their_order(pool: Pool):
     payment_id = create(pool)
     view = reads.payment(pool, payment_id)
@@ -58,7 +72,8 @@ def test_a_payment_that_is_not_there_is_none(pool: Pool):
 
 def test_what_waits_comes_oldest_first_page_by_page_without_a_gap(pool: Pool):
     made = [create(pool, number) for number in range(5)]
-    pages = [reads.pending(pool, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
+    with seeing_all(pool) as sight:
+        pages = [sight.pending(Page(2, offset), None) for offset in (0, 2, 4, 6)]
     assert [len(page) for page in pages] == [2, 2, 1, 0]
     assert [payment.payment_id for page in pages for payment in page] == made
 
@@ -66,14 +81,16 @@ def test_what_waits_comes_oldest_first_page_by_page_without_a_gap(pool: Pool):
 def test_payments_of_the_same_moment_keep_one_order(pool: Pool):
     made = {create(pool, number) for number in range(4)}
     forge(pool, "UPDATE payments SET created_at = now()")
-    ids = [payment.payment_id for payment in reads.pending(pool, limit=10, offset=0)]
+    with seeing_all(pool) as sight:
+        ids = [payment.payment_id for payment in sight.pending(Page(10), None)]
     assert ids == sorted(made), "or a page could show one twice and another never"
 
 
 def test_what_was_decided_does_not_wait_any_more(pool: Pool):
     first, second = create(pool, 1), create(pool, 2)
     once(pool, m.parsed(m.command("CancelPayment", paymentId=str(first), reason="twice")))
-    assert [payment.payment_id for payment in reads.pending(pool, limit=10, offset=0)] == [second]
+    with seeing_all(pool) as sight:
+        assert [payment.payment_id for payment in sight.pending(Page(10), None)] == [second]
 
 
 def test_the_timeline_of_the_main_road_tells_changes_and_news_in_order_of_time(pool: Pool):
@@ -98,6 +115,8 @@ def test_the_timeline_shows_a_refused_command_with_its_code(pool: Pool):
     once(pool, m.parsed(m.command("ApprovePayment", paymentId=str(payment_id), actor=stranger)))
     [refusal] = [entry for entry in reads.timeline(pool, payment_id) if entry.what == "refusal"]
     assert refusal.name == "ApprovePayment"
+    assert refusal.data["message"] == MESSAGES[Refusal.WRONG_COMPANY]
+    assert (refusal.status, refusal.version) == ("pending_approval", 1)
     assert refusal.data["code"] == rows(pool, "SELECT outcome_code AS code FROM message_inbox")[-1]["code"]
 
 

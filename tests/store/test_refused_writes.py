@@ -18,13 +18,14 @@ import pytest
 from contracts.envelope import Queue
 from contracts.lifecycle import INITIAL, MOVES, RECORDS, Event, Status
 from contracts.outcome import Outcome
-from contracts.payment import FRAUD_BLOCKS
+from contracts.payment import FRAUD_BLOCKS, Role
 from contracts.provider import Accepted, Answer, Declined, Unknown
 from store import db, migrate
 from store.db import Pool, PoolOptions, StoreFault
 from store.roles import OWNER, GroupRole
 from tests.kit import messages as m
 from tests.kit.funnel import once, rows
+from tests.kit.proofs import member
 from workers.local import postgres
 
 #: What the worker meets where its grants do not reach.
@@ -34,6 +35,7 @@ CONNECTION = "-c lock_timeout=5s -c timezone=UTC"
 # -- statements that are whole and right, to be spoilt in one point
 
 NEW = UUID("99999999-9999-4999-8999-999999999999")
+GONE, VENDORS, STRANGER = (UUID(f"99999999-9999-4999-8999-99999999999{number}") for number in range(3))
 CREATE: LiteralString = """
 INSERT INTO payments (payment_id, incident_id, vendor_id, payer_type, amount_cents, currency, status, source,
     source_key, request_fingerprint, created_by, version, audit_head, created_at, updated_at)
@@ -55,11 +57,41 @@ APPROVE: LiteralString = """
 UPDATE payments SET status = 'approved', approved_by = %(person)s, approved_at = now(), version = 2,
     audit_head = sha256('2'), updated_at = now() WHERE payment_id = %(pending)s
 """
+APPROVES: LiteralString = """
+INSERT INTO payment_approvals (payment_id, approver_id, level, role, message_key, approved_at)
+VALUES (%(pending)s, %(person)s, 1, 'admin', 'new', now())
+"""
+#: An approval of a payment as it stands, which the payment's own row says nothing of.
+LATE: LiteralString = """
+INSERT INTO payment_approvals (payment_id, approver_id, level, role, message_key, approved_at)
+SELECT payment_id, %(person)s, 1, 'admin', 'new', updated_at FROM payments WHERE payment_id = %(pending)s
+"""
 APPROVED: LiteralString = """
 INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status,
     message_key, prev_hash, entry_hash, "timestamp")
 SELECT gen_random_uuid(), payment_id, 2, 'approved', %(person)s, 'user', 'pending_approval', 'approved',
     'new', entry_hash, sha256('2'), now() FROM payment_audit_log WHERE payment_id = %(pending)s AND seq = 1
+"""
+RELEASE: LiteralString = """
+UPDATE payments SET status = 'processing', processed_at = now(), version = 3, audit_head = sha256('3'),
+    updated_at = now() WHERE payment_id = %(releasable)s
+"""
+RELEASED: LiteralString = """
+INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status,
+    message_key, prev_hash, entry_hash, "timestamp")
+SELECT gen_random_uuid(), payment_id, 3, 'processing_started', %(system)s, 'system', 'approved', 'processing',
+    'new', entry_hash, sha256('3'), now() FROM payment_audit_log WHERE payment_id = %(releasable)s AND seq = 2
+"""
+HELD: LiteralString = """
+INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status,
+    message_key, prev_hash, entry_hash, "timestamp")
+SELECT gen_random_uuid(), payment_id, 2, 'held', %(person)s, 'user', 'pending_approval', 'pending_approval',
+    'new', entry_hash, sha256('2'), now() FROM payment_audit_log WHERE payment_id = %(pending)s AND seq = 1
+"""
+POLICY: LiteralString = """
+INSERT INTO approval_policies (company_id, version, tiers, separate_releaser, created_by, message_key, as_of,
+    created_at)
+SELECT company_id, 7, tiers, separate_releaser, created_by, 'new', now(), now() FROM approval_policies
 """
 COMPLETE: LiteralString = """
 UPDATE payments SET status = 'completed', completed_at = now(), version = 4, audit_head = sha256('4'),
@@ -90,7 +122,7 @@ CLAIM: LiteralString = """
 INSERT INTO message_inbox (consumer, message_key, fingerprint, outcome) VALUES ('Test', 'new', sha256('x'), 'refused')
 """
 CREATION = (CREATE, LINE, CREATED)
-APPROVAL = (APPROVE, APPROVED)
+APPROVAL = (APPROVE, APPROVES, APPROVED)
 COMPLETION = (COMPLETE, SUCCEED, SUCCEEDED)
 
 
@@ -165,7 +197,94 @@ REFUSED = [
     owner("a deleted payment", "payments_kept", "DELETE FROM payments WHERE payment_id = %(pending)s"),
     owner("truncated payments", "payments_kept", "TRUNCATE payments CASCADE"),
     both("a creation without its audit row", "payments_explained", CREATE, LINE),
-    both("a version without its audit row", "payments_explained", APPROVE),
+    both("a version without its audit row", "payments_explained", APPROVE, APPROVES),
+    both("an approval that nobody gave", "payments_approved", APPROVE),
+    both("a hold that an approval lifts", "payments_unblocked", but(APPROVE, "%(pending)s", "%(held)s")),
+    both(
+        "a payment that fails while it waits",
+        "payments_kept_as_they_are",
+        but(but(APPROVE, "'approved'", "'pending_approval'"), "approved_by = %(person)s, approved_at", "processed_at"),
+    ),
+    # approvals
+    both("an approval by the creator", "payment_approvals_count", but(APPROVES, "%(person)s", "%(system)s")),
+    both("an approval by the vendor", "payment_approvals_count", but(APPROVES, "%(person)s", "%(vendor)s")),
+    both("an approval in another role", "payment_approvals_count", but(APPROVES, "'admin'", "'vendor'")),
+    both("an approval that skips a level", "payment_approvals_count", APPROVE, but(APPROVES, " 1,", " 2,")),
+    both(
+        "an approval of another time",
+        "payment_approvals_count",
+        APPROVE,
+        but(APPROVES, "now()", "now() - interval '1 hour'"),
+    ),
+    both("an approval that approves nothing", "payment_approvals_count", LATE),
+    both(
+        "an approval too many",
+        "payment_approvals_count",
+        but(but(LATE, "%(pending)s", "%(completed)s"), " 1,", " 2,"),
+    ),
+    both("an approval without its payment", "payment_approvals_count", but(LATE, " 1,", " 0,")),
+    both(
+        "an approver who is no member",
+        "payment_approvals_member",
+        but(APPROVE, "%(person)s", "%(nobody)s"),
+        but(APPROVES, "%(person)s", "%(nobody)s"),
+    ),
+    both(
+        "an approver who is a member no more",
+        "payment_approvals_member",
+        but(APPROVE, "%(person)s", "%(gone)s"),
+        but(APPROVES, "%(person)s", "%(gone)s"),
+    ),
+    both(
+        "an approver who acts for the vendor",
+        "payment_approvals_member",
+        but(APPROVE, "%(person)s", "%(vendors)s"),
+        but(APPROVES, "%(person)s", "%(vendors)s"),
+    ),
+    both(
+        "an approver of another company",
+        "payment_approvals_member",
+        but(APPROVE, "%(person)s", "%(stranger)s"),
+        but(but(APPROVES, "%(person)s", "%(stranger)s"), "'admin'", "'dispatcher'"),
+    ),
+    both("an approval that the log explains and nobody gave", "payment_audit_log_chain", APPROVE, APPROVED),
+    owner("an edited approval", "payment_approvals_append_only", "UPDATE payment_approvals SET role = 'admin'"),
+    owner("a deleted approval", "payment_approvals_append_only", "DELETE FROM payment_approvals"),
+    owner("truncated approvals", "payment_approvals_append_only", "TRUNCATE payment_approvals"),
+    both(
+        "a hold that is none",
+        "payment_audit_log_chain",
+        but(APPROVE, "'approved', approved_by = %(person)s, approved_at = now()", "'pending_approval'"),
+        HELD,
+    ),
+    both("a release by the service", "payment_audit_log_chain", RELEASE, RELEASED),
+    both(
+        "a release by who has approved",
+        "payment_audit_log_chain",
+        RELEASE,
+        but(but(RELEASED, "%(system)s", "%(dispatcher)s"), "'system'", "'user'"),
+    ),
+    both(
+        "a release by who is paid",
+        "payment_audit_log_chain",
+        RELEASE,
+        but(but(RELEASED, "%(system)s", "%(vendor)s"), "'system'", "'user'"),
+    ),
+    # policies, memberships, access
+    both("a policy that skips a version", "approval_policies_in_order", POLICY),
+    owner("an edited policy", "approval_policies_append_only", "UPDATE approval_policies SET version = 2"),
+    owner("a deleted policy", "approval_policies_append_only", "DELETE FROM approval_policies"),
+    both(
+        "a membership told of from before",
+        "memberships_onward",
+        "UPDATE memberships SET as_of = as_of - interval '1 hour'",
+    ),
+    owner("a membership of somebody else", "memberships_onward", "UPDATE memberships SET sub = gen_random_uuid()"),
+    owner("a deleted membership", "memberships_kept", "DELETE FROM memberships"),
+    owner("truncated memberships", "memberships_kept", "TRUNCATE memberships"),
+    owner("an edited denial", "access_audit_append_only", "UPDATE access_audit SET code = 'none'"),
+    owner("a deleted denial", "access_audit_append_only", "DELETE FROM access_audit"),
+    owner("truncated denials", "access_audit_append_only", "TRUNCATE access_audit"),
     both("a payment whose chain has no head", "payments_explained", but(CREATE, "sha256('1')", "NULL"), LINE),
     both("a payment without a line", "payment_audit_log_chain", CREATE, CREATED),
     both(
@@ -258,6 +377,7 @@ REFUSED = [
         "a digest without its note",
         "payment_audit_log_noted",
         APPROVE,
+        APPROVES,
         but(but(APPROVED, "prev_hash", "note_digest, prev_hash"), "entry_hash, sha", "sha256('x'), entry_hash, sha"),
     ),
     # notes
@@ -462,6 +582,16 @@ class Builder:
         assert once(self._pool, m.parsed(self._order("ProcessPayment", payment_id), queue=Queue.PAYOUTS)).code is None
         return payment_id
 
+    def releasable(self, number: int) -> UUID:
+        tiers = [{"currency": "USD", "approvers": 1}]
+        body = m.command(
+            "SetApprovalPolicy", 99, actor=m.admin(), companyId=str(m.COMPANY), tiers=tiers, separateReleaser=True
+        )
+        assert once(self._pool, m.parsed(body)).outcome is Outcome.APPLIED
+        payment_id = self.create(number)
+        self.command("ApprovePayment", payment_id)
+        return payment_id
+
     def pay(self, number: int, answer: Answer) -> UUID:
         payment_id = self.start(number)
         done = once(self._pool, m.parsed(self._order("ExecutePayout", payment_id)), answer)
@@ -506,9 +636,17 @@ def world(server: postgres.Server) -> World:
             "failed": build.pay(5, Declined("account_closed", "closed")),
         }
         build.command("RejectPayment", values["cancelled"], reason="wrong price")
+        values |= {"held": build.create(6), "releasable": build.releasable(7)}
+        build.command("HoldPayment", values["held"], reason="no invoice")
+        member(pool, m.ADMIN, Role.ADMIN)
+        member(pool, GONE, Role.ADMIN, enabled=False)
+        member(pool, VENDORS, Role.ADMIN, vendor=m.VENDOR)
+        member(pool, STRANGER, Role.DISPATCHER, company=m.OTHER_COMPANY)
         rows(pool, f"{FAILURE} RETURNING 1")
         [payment] = rows(pool, "SELECT created_by FROM payments WHERE payment_id = %s", values["pending"])
-    return World(url, {**values, "new": NEW, "system": payment["created_by"], "person": m.ADMIN})
+    people = {"person": m.ADMIN, "dispatcher": m.DISPATCHER, "vendor": m.VENDOR, "nobody": NEW}
+    people |= {"gone": GONE, "vendors": VENDORS, "stranger": STRANGER}
+    return World(url, {**values, **people, "new": NEW, "system": payment["created_by"]})
 
 
 @contextmanager
@@ -662,13 +800,17 @@ def test_the_relay_reschedules_and_marks_without_meeting_the_guards(world: World
 # -- the twins of contracts/
 
 FORGED: LiteralString = """
-UPDATE payments SET status = %(before)s, version = 1, approved_by = %(person)s, approved_at = now(),
+UPDATE payments SET status = %(before)s, version = 1,
+    approved_by = CASE WHEN %(before)s NOT IN ('pending_approval', 'cancelled') THEN %(person)s::uuid END,
+    approved_at = CASE WHEN %(before)s NOT IN ('pending_approval', 'cancelled') THEN now() END,
     completed_at = CASE %(before)s WHEN 'completed' THEN now() END, failure_code = 'code',
     cancel_kind = CASE %(before)s WHEN 'cancelled' THEN 'cancelled' END
 WHERE payment_id = %(pending)s
 """
 MOVED: LiteralString = """
 UPDATE payments SET status = %(after)s, version = 2,
+    approved_by = CASE WHEN %(after)s <> 'pending_approval' THEN coalesce(approved_by, %(person)s::uuid) END,
+    approved_at = CASE WHEN %(after)s <> 'pending_approval' THEN coalesce(approved_at, now()) END,
     completed_at = CASE %(after)s WHEN 'completed' THEN now() END,
     cancel_kind = CASE %(after)s WHEN 'cancelled' THEN 'cancelled' END
 WHERE payment_id = %(pending)s

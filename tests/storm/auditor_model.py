@@ -127,8 +127,12 @@ def _digest(value: Any) -> bytes:
 
 def verdict(command: Command, payment: Paid | None, version: int) -> str:
     """Return how a command must end that meets a payment at a version: applied, ignored, or a refusal's code."""
+    if command.actor.type == "system":
+        return "unauthenticated"
     if command.refusal:
         return command.refusal
+    if command.amount is None or command.currency is None:
+        return "invalid_field"
     if payment is None:
         return "not_found"
     return _denied(command, payment) or _stale(command, payment, version) or _met(command, payment, version)
@@ -137,7 +141,7 @@ def verdict(command: Command, payment: Paid | None, version: int) -> str:
 def _denied(command: Command, payment: Paid) -> str | None:
     actor = command.actor
     role = actor.role or ("admin" if actor.type == "admin" else None)
-    if actor.type == "system" or role not in {"dispatcher", "admin"}:
+    if role not in {"dispatcher", "admin"}:
         return "forbidden_role"
     if role == "dispatcher" and (payment.company is None or actor.company != payment.company):
         return "wrong_company"
@@ -145,7 +149,7 @@ def _denied(command: Command, payment: Paid) -> str | None:
 
 
 def _stale(command: Command, payment: Paid, version: int) -> str | None:
-    if command.amount not in {None, payment.amount} or command.currency not in {None, payment.currency}:
+    if (command.amount, command.currency) != (payment.amount, payment.currency):
         return "amount_mismatch"
     return "version_conflict" if command.version not in {None, version} else None
 
@@ -153,7 +157,8 @@ def _stale(command: Command, payment: Paid, version: int) -> str | None:
 def _met(command: Command, payment: Paid, version: int) -> str:
     status = payment.status_at(version)
     if command.kind == "ProcessPayment":
-        return processed(payment, version)
+        own = status == "approved" and command.actor.id == payment.vendor
+        return "self_approval" if own else processed(payment, version)
     if command.kind == "ApprovePayment":
         return _approved(command, payment, version, status)
     wanted = {"RejectPayment": {"pending_approval"}, "CancelPayment": {"pending_approval", "approved"}}[command.kind]

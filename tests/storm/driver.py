@@ -95,7 +95,7 @@ class Feeder(threading.Thread):
     def _send(self, queue: str, messages: list[Outgoing]) -> None:
         entries: list[dict[str, Any]] = []
         for number, message in enumerate(messages):
-            entry: dict[str, Any] = {"Id": str(number), "MessageBody": message.body}
+            entry: dict[str, Any] = {"Id": str(number), "MessageBody": self._ground.people.text(message.body)}
             if message.message_attributes:
                 entry["MessageAttributes"] = dict(message.message_attributes)
             entries.append(entry)

@@ -90,6 +90,14 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A command about no payment, such as a membership or a policy: it is applied, and no payment's history tells."""
+
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Poison:
     """A body that is no message; it is known by its SHA-256 and must end in a queue's dead letters."""
 
@@ -104,12 +112,15 @@ class Manifest:
 
     orders: dict[tuple[str, str], list[Order]] = field(default_factory=lambda: defaultdict(list))
     commands: dict[tuple[str, str], list[Command]] = field(default_factory=lambda: defaultdict(list))
+    words: set[tuple[str, str]] = field(default_factory=set)
     poisons: dict[str, Poison] = field(default_factory=dict)
 
-    def record(self, sent: Order | Command | Poison) -> None:
+    def record(self, sent: Order | Command | Word | Poison) -> None:
         """Keep what has been sent; a repetition is known already."""
         if isinstance(sent, Poison):
             self.poisons[sent.digest] = sent
+        elif isinstance(sent, Word):
+            self.words.add((sent.kind, sent.key))
         elif isinstance(sent, Order):
             _add(self.orders[sent.kind, sent.key], sent)
         else:
@@ -121,6 +132,7 @@ class Manifest:
         """Every message key with its kind."""
         yield from self.orders
         yield from self.commands
+        yield from self.words
 
 
 def _add(known: list[Order], order: Order) -> None:

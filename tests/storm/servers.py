@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 from store.migrate import ensure_database
 from tests.kit import fauxqs, webserver
+from tests.kit.people import People
 from tests.storm.aws_proxy import CONTROL, FAULTS
 from workers import settings
-from workers.local import aws, postgres
+from workers.local import aws, pools, postgres
 from workers.local.logins import with_logins
 from workers.local.processes import LOOPBACK, Child
 from workers.local.stack import DATABASE, Running
@@ -125,7 +126,9 @@ class Ground:
             region=aws.REGION,
             event_bus="roadcall-events",
             queues=fauxqs.create_queues(self.sqs()),
+            token_keys_file=pools.prepare(home / "pool"),
         )
+        self.people = People(str(bare.token_keys_file), database_url)
         run_migrate(settings.load(bare.environment()))
         logins = with_logins(bare, home).database_urls
         through = {

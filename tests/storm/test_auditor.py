@@ -24,12 +24,13 @@ from contracts.inbound import ExecutePayout, parse
 from contracts.outcome import Outcome
 from contracts.provider import Answer, PayoutOrder, Unknown
 from handlers.decision import Rules
-from handlers.process import process
 from store import db, failures
 from store.db import Pool, PoolOptions
 from store.failures import Failure
 from tests.conftest import TEMPLATE
+from tests.kit.funnel import once
 from tests.kit.messages import SOURCES
+from tests.kit.proofs import SENDERS
 from tests.storm import auditor, auditor_model, manifest, poison, traffic
 from tests.storm.auditor import audit
 from tests.storm.launch import declined
@@ -41,7 +42,7 @@ from workers.providers import SandboxProvider
 
 MESSAGES = 900
 QUEUES = {"events": Queue.EVENTS, "commands": Queue.COMMANDS, "payouts": Queue.PAYOUTS}
-RULES = Rules(not_yet_for=timedelta(0), check_after=(timedelta(0),))
+RULES = Rules(not_yet_for=timedelta(0), check_after=(timedelta(0),), senders=SENDERS)
 
 
 @dataclass
@@ -118,7 +119,7 @@ class Service:
             return
         message = parsed.message
         answer = payouts.ask(self._pool, self._provider, message) if isinstance(message, ExecutePayout) else None
-        process(self._pool, parsed, RULES, answer)
+        once(self._pool, parsed, answer, RULES)
 
     def _dead_letter(self, queue: str, body: str, arrival: Arrival, flaw: Malformed) -> None:
         failures.record(

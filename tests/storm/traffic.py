@@ -127,7 +127,6 @@ class Traffic:
             {"version": 7},
             {"actor": self._stranger(order)},
             {"actor": Person(self._id(), "user", "vendor", order.company)},
-            {"actor": Person(self._id(), "system")},
             {"actor": Person(order.vendor, "admin", "admin")},
             {"refusal": "invalid_field", "extra": {"approvedBy": self._id()}},
         ]
@@ -159,7 +158,7 @@ class Traffic:
         """Somebody orders the payout by hand while the service does so itself."""
         work, order = self._work()
         at = self._random.uniform(*LATER)
-        by_hand = self._command("ProcessPayment", order, actor=self._decider(order))
+        by_hand = self._command("ProcessPayment", order, actor=self._decider(order), **_seen(order))
         return [
             Planned(0, *_event(work, order)),
             Planned(at, *self._approve(order)),
@@ -309,7 +308,9 @@ class Traffic:
         return told, (Outgoing("commands", json.dumps(body), "CreatePayment"), told)
 
     def _approve(self, order: Order, **said: Any) -> Written:
-        seen = {"amount": order.amount, "currency": order.currency} if self._random.random() < 0.8 else {}
+        seen = _seen(order)
+        if self._random.random() < 0.05:
+            seen.pop(self._random.choice(list(seen)))
         extra = {"notes": "Looks right."} if self._random.random() < 0.5 else {}
         actor = said.pop("actor", None) or self._approver(order)
         return self._command("ApprovePayment", order, actor=actor, **{"extra": extra, **seen, **said})
@@ -322,7 +323,8 @@ class Traffic:
 
     def _withdraw(self, kind: str) -> Callable[[Order], Written]:
         def make(order: Order) -> Written:
-            return self._command(kind, order, actor=self._decider(order), extra={"reason": "Not wanted."})
+            given = {"extra": {"reason": "Not wanted."}, **_seen(order)}
+            return self._command(kind, order, actor=self._decider(order), **given)
 
         return make
 
@@ -352,6 +354,11 @@ class Traffic:
             **(extra or {}),
         }
         return Outgoing("commands", json.dumps(body), kind), told
+
+
+def _seen(order: Order) -> dict[str, Any]:
+    """Return what somebody says who has looked at the payment."""
+    return {"amount": order.amount, "currency": order.currency}
 
 
 def _now(**later: float) -> str:

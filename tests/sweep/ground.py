@@ -14,9 +14,10 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from tests.kit import bus, fauxqs, sqs
+from tests.kit.people import People
 from tests.sweep.launch import Launch, Running
 from tests.sweep.points import Point
-from workers.local import aws
+from workers.local import aws, pools
 from workers.local.logins import with_logins
 from workers.local.postgres import Server
 from workers.local.stack import Running as Stack
@@ -59,6 +60,7 @@ class Servers:
     record: Path
     users: Mapping[str, str]
     home: Path
+    keys_file: Path
     #: A client of the queues, which all points share: making one reads the environment and takes its time.
     client: Any
 
@@ -76,7 +78,7 @@ def servers(postgres: Server, template: str, home: Path) -> Iterator[Servers]:
         )
         users = with_logins(bare, home).database_urls
         client = aws.session(sqs_url).client("sqs")
-        yield Servers(postgres, template, sqs_url, bus_url, record, users, home, client)
+        yield Servers(postgres, template, sqs_url, bus_url, record, users, home, pools.prepare(home / "pool"), client)
 
 
 @dataclass
@@ -114,13 +116,15 @@ class Place:
             region=aws.REGION,
             event_bus=self.name,
             queues=self.queues,
+            token_keys_file=self.servers.keys_file,
             database_urls={user: urlsplit(url)._replace(path=f"/{self.name}").geturl() for user, url in users},
         )
         return {**stack.environment(role), **PROFILE, "AWS_ENDPOINT_URL_EVENTBRIDGE": self.servers.bus_url}
 
     def post(self, queue: str, bodies: Sequence[str]) -> None:
         """Put up to ten messages on a queue."""
-        entries: Any = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
+        people = People(self.servers.keys_file, self.database_url)
+        entries: Any = [{"Id": str(number), "MessageBody": people.text(body)} for number, body in enumerate(bodies)]
         answer = self.client.send_message_batch(QueueUrl=self.queues[queue], Entries=entries)
         assert not answer.get("Failed"), answer
 

@@ -50,6 +50,10 @@ STATEMENTS: Mapping[str, str] = {
     "change-attempt": r"UPDATE payout_attempts\b",
     "insert-audit": r"INSERT INTO payment_audit_log\b",
     "insert-note": r"INSERT INTO payment_audit_notes\b",
+    "insert-approval": r"INSERT INTO payment_approvals\b",
+    "insert-access": r"INSERT INTO access_audit \(at,",
+    "put-membership": r"INSERT INTO memberships\b",
+    "insert-policy": r"INSERT INTO approval_policies\b",
     "insert-outbox": r"INSERT INTO outbox\b",
     "commit": r"COMMIT\b",
     "rollback": r"ROLLBACK\b",
@@ -90,6 +94,10 @@ _INSIDE = frozenset(
         "change-attempt",
         "insert-audit",
         "insert-note",
+        "insert-approval",
+        "insert-access",
+        "put-membership",
+        "insert-policy",
         "insert-outbox",
     }
 )
@@ -164,6 +172,7 @@ _CREATION = (
 _DECISION = (
     Point(_AFTER, "lock-payment", "ApprovePayment"),
     Point(_AFTER, "change-payment", "ApprovePayment"),
+    Point(_AFTER, "insert-approval", "ApprovePayment"),
     Point(_AFTER, "insert-audit", "ApprovePayment"),
     Point(_AFTER, "insert-note", "ApprovePayment"),
     Point(_AFTER, "insert-outbox", "ApprovePayment"),
@@ -174,6 +183,14 @@ _DECISION = (
     Point(_AFTER, "commit", "RejectPayment"),
     Point(_AFTER, "insert-outbox", "CancelPayment"),
     Point(_AFTER, "commit", "CancelPayment"),
+)
+_RIGHTS = (
+    Point(_AFTER, "put-membership", "MembershipChanged"),
+    Point(_AFTER, "commit", "MembershipChanged"),
+    Point(_AFTER, "insert-policy", "SetApprovalPolicy"),
+    Point(_AFTER, "insert-access", "SetApprovalPolicy"),
+    Point(_AFTER, "commit", "SetApprovalPolicy"),
+    Point(_AFTER, "insert-access", "ApprovePayment"),
 )
 _PAYOUT = (
     Point(_AFTER, "change-payment", "ProcessPayment"),
@@ -251,6 +268,7 @@ POINTS = (
     *_RECEIVING,
     *_CREATION,
     *_DECISION,
+    *_RIGHTS,
     *_PAYOUT,
     *_OTHER_ENDS,
     *_SETTLING,

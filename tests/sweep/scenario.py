@@ -10,7 +10,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from contracts import ids
 from tests.kit import messages
-from tests.storm.manifest import Command, Line, Manifest, Order, Person, Poison
+from tests.storm.manifest import Command, Line, Manifest, Order, Person, Poison, Word
 
 _NO_JSON = "{ no JSON"
 _AMOUNT = {"amountCents": 15_000, "currency": "USD"}
@@ -20,6 +20,10 @@ NOTES = ("Looks right.", "Spare wheel was flat.", "Done twice.", "Paid by the in
 
 def _id(*parts: object) -> UUID:
     return uuid5(NAMESPACE_OID, ":".join(map(str, parts)))
+
+
+#: A dispatcher of another company.
+STRANGER = messages.dispatcher(id=str(_id("stranger")), companyId=str(messages.OTHER_COMPANY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def repetitions() -> list[str]:
 
 
 def commands() -> list[str]:
-    """Two approvals and a wrong one, a rejection, a cancellation, a payment by hand, and what is no JSON."""
+    """Two approvals and wrong ones, a rejection, a cancellation, a payment by hand, changes of rights, and no JSON."""
     by_hand = messages.command(
         "CreatePayment",
         number=6,
@@ -88,7 +92,24 @@ def commands() -> list[str]:
         _command(4, "RejectPayment", _THREE, reason=NOTES[2]),
         _command(5, "CancelPayment", _FOUR, reason=NOTES[3]),
     )
-    return [*_written(*decisions, by_hand), _NO_JSON]
+    return [*_written(*decisions, by_hand, *_rights()), _NO_JSON]
+
+
+def _rights() -> tuple[dict[str, Any], ...]:
+    """A member who is told of, a policy of another company, and an approval by a dispatcher of that one."""
+    directory = {"id": str(ids.SYSTEM_DIRECTORY), "type": "system"}
+    told = messages.command(
+        "MembershipChanged", number=7, actor=directory, issuedAt=_now(), sub=str(_id("new")), role="admin", enabled=True
+    )
+    policy = messages.command(
+        "SetApprovalPolicy",
+        number=8,
+        actor=messages.admin(),
+        issuedAt=_now(),
+        companyId=str(messages.OTHER_COMPANY),
+        tiers=[{"currency": "USD", "approvers": 2}],
+    )
+    return told, policy, _command(9, "ApprovePayment", _ONE, **_AMOUNT, actor=STRANGER)
 
 
 def manifest() -> Manifest:
@@ -113,22 +134,26 @@ def manifest() -> Manifest:
             creator=Person(admin["id"], admin["type"], admin["role"]),
         )
     )
+    told.record(Word("MembershipChanged", _key(7)))
+    told.record(Word("SetApprovalPolicy", _key(8)))
     for number, (kind, job, amount) in _COMMANDS.items():
-        who = messages.dispatcher()
+        who = STRANGER if number == _STRANGERS else messages.dispatcher()
         actor = Person(who["id"], who["type"], who["role"], who["companyId"])
-        told.record(Command(kind, _key(number), str(job.payment), actor, sent_at=0.0, amount=amount))
+        told.record(Command(kind, _key(number), str(job.payment), actor, sent_at=0.0, amount=amount, currency="USD"))
     told.record(Poison(sha256(_NO_JSON.encode()).hexdigest(), "commands", "not_json"))
     return told
 
 
 #: What the commands are about, by number: the kind, the job, and the amount that their sender saw.
-_COMMANDS: Mapping[int, tuple[str, Job, int | None]] = {
+_COMMANDS: Mapping[int, tuple[str, Job, int]] = {
     1: ("ApprovePayment", _ONE, 15_000),
     2: ("ApprovePayment", _TWO, 15_000),
     3: ("ApprovePayment", _TWO, 1),
-    4: ("RejectPayment", _THREE, None),
-    5: ("CancelPayment", _FOUR, None),
+    4: ("RejectPayment", _THREE, 15_000),
+    5: ("CancelPayment", _FOUR, 15_000),
+    9: ("ApprovePayment", _ONE, 15_000),
 }
+_STRANGERS = 9
 
 
 def _order(job: Job, event: str, *, currency: str = "USD", refusal: str | None = None) -> Order:

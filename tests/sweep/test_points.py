@@ -13,6 +13,7 @@ WRITES = re.compile(r"^(?:INSERT INTO|UPDATE|DELETE FROM|WITH)\b", re.MULTILINE)
 WITHOUT_POINT = {
     "INSERT INTO failure_replays": "a person's command, not a step of worker or relay",
     "INSERT INTO failure_replays_sent": "the same",
+    "INSERT INTO access_audit (operation,": "the read endpoint's own, which takes no other step",
     "INSERT INTO sandbox.transfers": "behind the provider's port: the points of `submit` stand around it",
 }
 #: Operations of boto3's clients that only ask.

@@ -24,11 +24,14 @@ STANDING: Mapping[str, tuple[LiteralString, Sequence[tuple[Any, ...]]]] = {
         [
             ("ApprovePayment", "applied", None, 2),
             ("ApprovePayment", "refused", "amount_mismatch", 1),
+            ("ApprovePayment", "refused", "wrong_company", 1),
             ("CancelPayment", "applied", None, 1),
             ("CreatePayment", "applied", None, 1),
             ("ExecutePayout", "applied", None, 2),
+            ("MembershipChanged", "applied", None, 1),
             ("ProcessPayment", "applied", None, 2),
             ("RejectPayment", "applied", None, 1),
+            ("SetApprovalPolicy", "applied", None, 1),
             ("WorkCompleted", "applied", None, 4),
             ("WorkCompleted", "ignored", None, 1),
             ("WorkCompleted", "refused", "unsupported_currency", 1),
@@ -45,11 +48,21 @@ STANDING: Mapping[str, tuple[LiteralString, Sequence[tuple[Any, ...]]]] = {
         """,
         [(1, "succeeded", 15_000)] * 2,
     ),
+    "approvals": ("SELECT level, role FROM payment_approvals", [(1, "dispatcher")] * 2),
+    "policies": ("SELECT version, separate_releaser FROM approval_policies", [(1, False)]),
+    "access on record": (
+        "SELECT operation, decision, code FROM access_audit",
+        [
+            ("ApprovePayment", "denied", "wrong_company"),
+            ("MembershipChanged", "allowed", None),
+            ("SetApprovalPolicy", "allowed", None),
+        ],
+    ),
     "notes": ("SELECT note FROM payment_audit_notes ", [(note,) for note in scenario.NOTES]),
     "failures": ("SELECT queue, outcome, reason FROM message_failures", [("payments-commands", "invalid", "not_json")]),
     "outbox by destination": (
         "SELECT destination, count(*) AS rows, count(published_at) AS sent FROM outbox GROUP BY 1",
-        [("approvals", 5, 5), ("bus", 15, 15), ("payouts", 4, 4)],
+        [("approvals", 5, 5), ("bus", 16, 16), ("payouts", 4, 4)],
     ),
 }
 

@@ -55,7 +55,7 @@ def test_a_bad_value_is_named_by_its_variable_and_not_quoted(monkeypatch, capsys
 
 
 def test_sending_without_a_queue_says_which_setting_names_it(monkeypatch, capsys):
-    assert run(monkeypatch, "send", "approve", str(m.INCIDENT)) == 2
+    assert run(monkeypatch, "approve", str(m.INCIDENT)) == 2
     assert "PAYMENTS_COMMAND_QUEUE_URL" in capsys.readouterr().err
 
 
@@ -122,6 +122,9 @@ def test_a_worker_refuses_to_start_on_a_queue_that_would_never_let_a_message_go(
         monkeypatch.setenv(name, URL + queue)
     monkeypatch.setenv("PAYMENTS_DATABASE_URL", database_url)
     monkeypatch.setenv("PAYMENTS_PROVIDER", "sandbox")
+    monkeypatch.setenv("PAYMENTS_TOKEN_ISSUER", "https://pool.invalid")
+    for name in ("TOKEN_CLIENT_IDS", "COMMAND_SENDERS", "SERVICE_SENDERS"):
+        monkeypatch.setenv(f"PAYMENTS_{name}", "somebody")
     for client in ("sqs_client", "_settling_client"):
         monkeypatch.setattr(f"workers.main.{client}", lambda *_, **__: MemorySqs(redrive=False))
     monkeypatch.setattr("workers.telemetry.Metrics.count_requests", lambda *_: None)  # the model sends none

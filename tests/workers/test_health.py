@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -18,6 +20,7 @@ from contracts.envelope import Queue
 from store import db, migrate
 from store.db import Pool, PoolOptions, StoreFault, Transient, TransientReason
 from tests.kit.funnel import rows
+from tests.kit.proofs import PlainVerifier
 from tests.kit.sqs import URL, MemorySqs, until
 from workers import settings, status
 from workers.broker import BrokerOptions, SqsBroker
@@ -102,7 +105,9 @@ def test_metrics_are_read_by_a_parser_of_open_metrics():
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/payments/pending", "/payments/x"])
 def test_only_reading_is_allowed(pool: Pool, path: str, method: str):
-    app = application(Metrics().registry, dict, DatabaseReadiness(pool), status.routes(pool))
+    app = application(
+        Metrics().registry, dict, DatabaseReadiness(pool), status.routes(pool, PlainVerifier(), timedelta(0))
+    )
     with served(app) as port:
         code, kind, _ = ask(port, path, method)
     assert code == 405
@@ -216,3 +221,14 @@ class TestLiveness:
         poller.asked_at -= 300
         with pytest.raises(NotReadyError, match="stuck: poller-payments-events-0"):
             check()
+
+
+def test_an_answer_on_a_kept_connection_does_not_wait_for_an_acknowledgement():
+    server = Server(application(Metrics().registry, dict, dict), "127.0.0.1", 0)
+    server.start()
+    try:
+        until(lambda: bool(getattr(server._server, "servers", [])))
+        [listener] = server._server.servers[0].sockets
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "what is accepted inherits it"
+    finally:
+        server.stop()

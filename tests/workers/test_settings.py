@@ -1,7 +1,10 @@
 """Settings: defaults that are safe, errors that name the variable, and never a value in a text."""
 
+from datetime import timedelta
+
 import pytest
 
+from handlers.decision import Senders
 from workers import settings
 from workers.settings import SettingsError
 
@@ -41,6 +44,8 @@ def test_an_unknown_name_is_an_error_that_names_it():
     [
         ("PAYMENTS_WORKER_THREADS", "s3cret"),
         ("PAYMENTS_WORKER_THREADS", "0"),
+        ("PAYMENTS_TOKEN_ISSUER", "http://s3cret.example"),
+        ("PAYMENTS_TOKEN_SKEW_S", "301"),
         ("PAYMENTS_POLL_WAIT_S", "21"),
         ("PAYMENTS_BACKOFF_S", "5,s3cret"),
         ("PAYMENTS_BACKOFF_S", ","),
@@ -132,3 +137,19 @@ def test_a_message_may_wait_for_its_payment_without_running_out_of_receives():
 def test_every_default_can_be_written_back_as_it_is_listed():
     written = {name: value for name, value in settings.reference() if value}
     assert settings.load(written) == settings.load({})
+
+
+def test_keys_from_a_file_are_for_a_developers_machine_alone():
+    assert settings.load({"PAYMENTS_TOKEN_KEYS_FILE": "/keys.json"}).token_keys_file
+    with pytest.raises(SettingsError, match="PAYMENTS_TOKEN_KEYS_FILE is for the local stack"):
+        settings.load({"PAYMENTS_TOKEN_KEYS_FILE": "/keys.json", "PAYMENTS_ENVIRONMENT": "production"})
+
+
+def test_nobodys_messages_are_believed_unless_somebody_is_named():
+    rules = settings.load({}).rules()
+    assert rules.senders == Senders()
+    named = settings.load(
+        {"PAYMENTS_COMMAND_SENDERS": "AROAONE, AROATWO", "PAYMENTS_OPERATOR_SENDERS": "AROAOPS"}
+    ).rules()
+    assert named.senders == Senders(commands=frozenset({"AROAONE", "AROATWO"}), operators=frozenset({"AROAOPS"}))
+    assert (rules.command_age, rules.token_skew) == (timedelta(hours=24), timedelta(seconds=60))

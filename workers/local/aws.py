@@ -40,6 +40,9 @@ REGION = "us-east-1"
 ACCESS_KEY_ID = "test"
 SECRET_ACCESS_KEY = "test"  # noqa: S105 - no secret: the server takes anything
 
+#: Whom its queues name as every message's sender: the account, as LocalStack does.
+SENDER = "000000000000"
+
 #: The fewest that the template and the service need: half the memory of all of them. One left out answers 400.
 _SERVICES = "sqs,events,cloudformation,cloudwatch,iam,sts,secretsmanager,cognito-idp"
 _READY_SECONDS = 30.0

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from contracts.ids import derive
 from contracts.money import Money
-from contracts.payment import Role
-from workers import clock, sending
+from workers import clock, sending, settings
 from workers.local import aws
+from workers.local.backoffice import BackOffice, scenes
+from workers.local.people import COMPANY
 from workers.local.stack import Running
-from workers.sending import Sender
+from workers.main import opened_pool
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 ROAD = ("PaymentCreated", "PaymentApproved", "PaymentProcessing", "PaymentCompleted")
 #: How long nothing may happen before the demo gives up, in seconds.
 PATIENCE_S = 60.0
-#: The back office of the demo: one company and its dispatcher.
-COMPANY = derive("demo", "company")
-DISPATCHER = Sender(derive("demo", "dispatcher"), Role.DISPATCHER, COMPANY)
 #: Jobs and their base prices in minor units.
 _JOBS = (("tire_replacement", 12_000), ("battery_jump", 6_500), ("tow", 18_500), ("lockout", 7_900))
 _CURRENCIES = ("USD", "USD", "USD", "CAD")
@@ -67,16 +64,32 @@ class Tally:
 
 
 def run(running: Running, incidents: int, console: Console) -> bool:
-    """Play the demo; return whether every payment is completed and every expected event arrived."""
+    """Play the demo; return whether every payment is completed, every expected event arrived and every scene ended so.
+
+    Its people sign what they send with tokens of the local user pool; the service knows them as members.
+    """
     session = aws.session(running.aws_endpoint_url, running.region)
     sqs, bus = session.client("sqs"), session.client("events")
-    tally = Tally()
-    with _spectator(sqs, bus, running.event_bus) as spectator, _progress(console) as progress:
+    with opened_pool(settings.load(running.environment()), "demo", size_max=2) as pool:
+        office = BackOffice(running, sqs, bus, pool)
+        if not office.open():
+            console.print("The service did not take the demo's people as members.")
+            return False
+        tally = Tally()
+        _main_road(office, incidents, tally, console)
+        console.print(summary(tally))
+        waits = office.play()
+    console.print(scenes(office.seen))
+    console.print(f"One payment waits for you: {waits['paymentId']}", highlight=False)
+    return tally.finished() and all(one.right for one in office.seen)
+
+
+def _main_road(office: BackOffice, incidents: int, tally: Tally, console: Console) -> None:
+    bus, event_bus = office.bus, office.running.event_bus
+    with _spectator(office.sqs, bus, event_bus) as spectator, _progress(console) as progress:
         bars = {name: progress.add_task(name, total=incidents) for name in ("asked to approve", *ROAD)}
-        _announce_work(bus, running.event_bus, incidents, tally)
-        _watch(lambda: _round(sqs, running, spectator, tally), tally, lambda: _show(progress, bars, tally))
-    console.print(summary(tally))
-    return tally.finished()
+        _announce_work(bus, event_bus, incidents, tally)
+        _watch(lambda: _round(office, spectator, tally), tally, lambda: _show(progress, bars, tally))
 
 
 def _watch(turn: Callable[[], None], tally: Tally, show: Callable[[], None]) -> None:
@@ -88,13 +101,12 @@ def _watch(turn: Callable[[], None], tally: Tally, show: Callable[[], None]) -> 
             marks, since = tally.marks(), clock.monotonic()
 
 
-def _round(sqs: "SQSClient", running: Running, spectator: str, tally: Tally) -> None:
-    for body in _receive(sqs, running.queues["approvals"], lambda body: body.get("incidentId") in tally.sent_at):
+def _round(office: BackOffice, spectator: str, tally: Tally) -> None:
+    approvals = office.running.queues["approvals"]
+    for body in _receive(office.sqs, approvals, lambda body: body.get("incidentId") in tally.sent_at):
         tally.requested.add(body["paymentId"])
-        saw = {"amountCents": body["amountCents"], "currency": body["currency"], "approvedBy": str(DISPATCHER.id)}
-        approval = sending.command("ApprovePayment", body["paymentId"], DISPATCHER, saw)
-        sending.post(sqs, running.queues["commands"], approval)
-    for body in _receive(sqs, spectator, lambda _: True):
+        office.post(office.approval(body))
+    for body in _receive(office.sqs, spectator, lambda _: True):
         tally.seen(body["detail-type"], body["detail"])
 
 

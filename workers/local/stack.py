@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from workers.local import aws, postgres, template
+from workers.local import aws, pools, postgres, template
 from workers.local.processes import LOOPBACK, Child, LocalStackError, signals_held, take_lock
 
 __all__ = ["DATABASE", "LocalStackError", "Running", "StackOptions", "infrastructure", "prepare"]
@@ -43,6 +43,7 @@ class Running:
         event_bus: the name of the bus.
         queues: events, commands, payouts, approvals, events_dlq, commands_dlq, payouts_dlq: the URL of each.
         status_url: the status page, once there is one.
+        token_keys_file: the public keys of the local user pool.
         database_urls: the same database by role (worker, relay, status), each as a user with that role's rights, once
             there are such users.
         children: the servers that were started for it.
@@ -54,6 +55,7 @@ class Running:
     event_bus: str
     queues: Mapping[str, str]
     status_url: str | None = None
+    token_keys_file: Path | None = None
     database_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
     children: tuple[Child, ...] = field(default=(), repr=False, compare=False)
 
@@ -67,6 +69,7 @@ class Running:
                 "event_bus": self.event_bus,
                 "queues": dict(self.queues),
                 "status_url": self.status_url,
+                "token_keys_file": str(self.token_keys_file) if self.token_keys_file else None,
             }
         )
 
@@ -79,7 +82,14 @@ class Running:
         Raises:
             KeyError: the database has no user for the role; `logins.with_logins` makes them.
         """
+        pool = {"PAYMENTS_TOKEN_KEYS_FILE": str(self.token_keys_file)} if self.token_keys_file else {}
         return {
+            **pool,
+            "PAYMENTS_TOKEN_ISSUER": pools.ISSUER,
+            "PAYMENTS_TOKEN_CLIENT_IDS": pools.CLIENT_ID,
+            "PAYMENTS_COMMAND_SENDERS": aws.SENDER,
+            "PAYMENTS_MEMBERSHIP_SENDERS": aws.SENDER,
+            "PAYMENTS_SERVICE_SENDERS": aws.SENDER,
             "PAYMENTS_DATABASE_URL": self.database_urls[role] if role else self.database_url,
             "PAYMENTS_EVENT_QUEUE_URL": self.queues["events"],
             "PAYMENTS_COMMAND_QUEUE_URL": self.queues["commands"],
@@ -180,6 +190,7 @@ def _bring_up(stack: ExitStack, options: StackOptions) -> Running:
         region=aws.REGION,
         event_bus=outputs["EventBusName"],
         queues=_queue_urls(outputs, endpoint_url),
+        token_keys_file=pools.prepare(data_dir / "pool"),
         children=(server.child, *children),
     )
 

@@ -19,6 +19,9 @@ def approve(payment: Payment | None, **fields: Any) -> Decision:
     return g.decided(g.command("ApprovePayment", **fields), payment=payment)
 
 
+#: What the audit log keeps of an approval that is the only one.
+DATA = {"role": Role.DISPATCHER, "level": 1, "requiredApprovals": 1}
+
 LAYERS = [
     g.Layer(Refusal.INVALID_FIELD, {"approvedBy": str(g.OTHER)}),
     *g.COMMON_LAYERS,
@@ -57,7 +60,7 @@ def test_an_approval_moves_the_payment_and_names_its_approver():
     assert isinstance(step, Move)
     after = step.after
     assert (after.status, after.approved_by, after.approved_at) == (Status.APPROVED, m.DISPATCHER, g.NOW)
-    assert (step.event, step.data) == (Event.APPROVED, {"role": Role.DISPATCHER})
+    assert (step.event, step.data) == (Event.APPROVED, DATA)
     assert step.actor == Actor(m.DISPATCHER, ActorType.USER, Role.DISPATCHER, m.COMPANY)
     assert (step.lines, step.opens, step.settles) == ((), None, None)
 
@@ -87,7 +90,7 @@ def test_notes_of_an_approval_stay_beside_the_log(notes: dict[str, str], note: s
     payment = g.payment()
     step = g.stepped(approve(payment, **notes), payment)
     assert step.note == note
-    assert step.data == {"role": Role.DISPATCHER}
+    assert step.data == DATA
 
 
 @pytest.mark.parametrize(("actor", "company", "refusal"), g.MATRIX, ids=g.MATRIX_IDS)

@@ -97,7 +97,7 @@ def test_the_next_attempt_has_the_next_number_and_a_key_of_its_own():
 def test_the_attempts_fingerprint_is_of_who_is_paid_how_much(column: dict[str, Any]):
     payment = g.payment(Status.APPROVED)
     other = replace(payment, **column)
-    first, again, changed = (g.stepped(process(each), each).opens for each in (payment, payment, other))
+    first, again, changed = (g.stepped(process(each, Queue.PAYOUTS), each).opens for each in (payment, payment, other))
     assert first
     assert again
     assert changed

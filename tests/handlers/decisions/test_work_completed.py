@@ -69,7 +69,7 @@ def test_finished_work_becomes_a_payment_that_waits_for_approval():
     )
     assert decision.actor == Actor(ids.SYSTEM_INTAKE, ActorType.SYSTEM)
     assert (decision.event, decision.note) == (Event.CREATED, "By the red barn.")
-    assert decision.data == {"source": Source.WORK_COMPLETED, "lineItemCount": 2}
+    assert decision.data == {"source": Source.WORK_COMPLETED, "lineItemCount": 2, "requiredApprovals": 1}
 
 
 def test_finished_work_is_announced_and_asks_for_approval_once():

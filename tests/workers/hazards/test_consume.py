@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from contracts.envelope import Queue
+from contracts.envelope import Malformed, Queue
 from contracts.outcome import Outcome
 from contracts.provider import Accepted, Answer, LookUp, NotFound, PayoutOrder, TryLater
 from handlers.decision import Rules
@@ -20,6 +20,7 @@ from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
+from tests.kit.proofs import SENDER, SENDERS, TRUST, enrol, signed
 from workers import clock
 from workers.consume import MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement
@@ -63,15 +64,29 @@ class Desk:
     ) -> Delivery:
         """Handle a body as it would come from a queue; return the delivery with its settlement."""
         at = sent_at or datetime.now(UTC)
+        body = self._sent(body, queue)
         raw: Any = {
             "MessageId": "sqs-1",
             "ReceiptHandle": "receipt",
             "Body": body,
-            "Attributes": {"SentTimestamp": str(int(at.timestamp() * 1000)), "ApproximateReceiveCount": str(receives)},
+            "Attributes": {
+                "SentTimestamp": str(int(at.timestamp() * 1000)),
+                "ApproximateReceiveCount": str(receives),
+                "SenderId": SENDER,
+            },
         }
         delivery = Delivery(InboundQueue(queue, "url", "dlq"), raw)
         delivery.outcome = self.handler.handle(delivery)  # type: ignore[attr-defined]
         return delivery
+
+    def _sent(self, body: str, queue: Queue) -> str:
+        """A command as its actor would send it: with a token, and as the member that it says."""
+        try:
+            message = m.parsed(json.loads(body), queue=queue).message
+        except (ValueError, Malformed, AttributeError):
+            return body
+        enrol(self.pool, message)
+        return json.dumps(signed(json.loads(body))) if queue is Queue.COMMANDS else body
 
 
 @pytest.fixture
@@ -82,8 +97,8 @@ def desk(pool: Pool) -> Desk:
 def make_desk(pool: Pool, provider: ScriptedProvider | None = None) -> Desk:
     found = provider or ScriptedProvider()
     metrics, commits = Metrics(), []
-    rules = Rules(provider="scripted")
-    handler = MessageHandler(pool, found, rules, m.SOURCES, metrics, committed=lambda: commits.append(1))
+    rules = Rules(provider="scripted", senders=SENDERS)
+    handler = MessageHandler(pool, found, rules, TRUST, metrics, committed=lambda: commits.append(1))
     return Desk(pool, found, metrics, handler, commits)
 
 

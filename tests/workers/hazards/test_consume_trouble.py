@@ -13,6 +13,7 @@ from store import failures
 from store.db import Pool, StoreFault, Transient, TransientReason
 from tests.kit import messages as m
 from tests.kit.funnel import rows
+from tests.kit.proofs import SENDER, SENDERS, TRUST, signed
 from tests.kit.providers import NoProvider
 from workers import clock
 from workers.consume import LAST_RECEIVES, MessageHandler
@@ -20,7 +21,7 @@ from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.telemetry import Metrics
 
 CANARY = "canary-8675309"
-EARLY = m.body(m.command("ApprovePayment", paymentId=str(m.INCIDENT), notes=CANARY))
+EARLY = m.body(signed(m.command("ApprovePayment", paymentId=str(m.INCIDENT), notes=CANARY)))
 
 
 def deliver(body: str, queue: Queue = Queue.EVENTS, *, receives: int = 1) -> Delivery:
@@ -31,13 +32,14 @@ def deliver(body: str, queue: Queue = Queue.EVENTS, *, receives: int = 1) -> Del
         "Attributes": {
             "SentTimestamp": str(int(clock.now().timestamp() * 1000)),
             "ApproximateReceiveCount": str(receives),
+            "SenderId": SENDER,
         },
     }
     return Delivery(InboundQueue(queue, "url", "dlq"), raw)
 
 
 def make(pool: Pool, metrics: Metrics | None = None) -> MessageHandler:
-    return MessageHandler(pool, NoProvider(), Rules(provider="none"), m.SOURCES, metrics or Metrics())
+    return MessageHandler(pool, NoProvider(), Rules(provider="none", senders=SENDERS), TRUST, metrics or Metrics())
 
 
 def refuse_records(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

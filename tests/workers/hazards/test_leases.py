@@ -17,6 +17,7 @@ from store import db
 from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
+from tests.kit.proofs import SENDERS, TRUST, signed
 from tests.kit.providers import NoProvider
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
 from workers import clock
@@ -88,7 +89,7 @@ def current() -> Delivery:
 
 
 def make_handler(pool: Pool) -> MessageHandler:
-    return MessageHandler(pool, NoProvider(), Rules(provider="none"), m.SOURCES, Metrics())
+    return MessageHandler(pool, NoProvider(), Rules(provider="none", senders=SENDERS), TRUST, Metrics())
 
 
 def received(sqs: MemorySqs, body: str = "one", attributes: dict[str, Any] | None = None) -> Delivery:
@@ -296,7 +297,7 @@ def test_the_real_handler_on_the_real_worker_takes_every_message_to_its_end(crow
         sqs.put(EVENTS, body)
         sqs.put(EVENTS, body)  # the bus delivers at least once
     sqs.put(EVENTS, "rubbish")
-    early = m.command("ApprovePayment", paymentId=str(m.INCIDENT))
+    early = signed(m.command("ApprovePayment", paymentId=str(m.INCIDENT)))
     waiting = sqs.put(Queue.COMMANDS, m.body(early))
     with working(make_broker(sqs, backoff_s=(100,)), make_handler(crowd)):
         until(lambda: not sqs.held(EVENTS), within_s=20)

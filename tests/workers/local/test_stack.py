@@ -85,7 +85,8 @@ def test_the_json_is_one_line_with_the_promised_names(running):
     line = running.as_json()
     assert "\n" not in line
     told = json.loads(line)
-    assert list(told) == ["database_url", "aws_endpoint_url", "region", "event_bus", "queues", "status_url"]
+    names = ["database_url", "aws_endpoint_url", "region", "event_bus", "queues", "status_url", "token_keys_file"]
+    assert list(told) == names
     assert set(told["queues"]) == QUEUES
     assert told["status_url"] is None
     with_status = dataclasses.replace(running, status_url="http://127.0.0.1:1/")
@@ -275,6 +276,7 @@ from pathlib import Path
 sys.path.insert(0, {str(PROJECT)!r})
 from workers.local.stack import StackOptions, infrastructure
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
 with infrastructure(StackOptions(data_dir=Path({str(data_dir)!r}), say=lambda line: print(line, flush=True))) as it:
     print("pids", *(child.pid for child in it.children), flush=True)
     time.sleep(60)

@@ -1,0 +1,106 @@
+"""Who acts: from what came with a message to an actor, or to the reason why it is nobody's word.
+
+Whose word it is stands first, what they may do comes from our own membership table, read under the payment's lock. A
+token's groups only ever narrow that; what the message says about its sender counts for nothing.
+"""
+
+from datetime import datetime
+
+from contracts import authority, ids
+from contracts.authority import Persona
+from contracts.envelope import Queue
+from contracts.inbound import Cause, Command, InboundMessage, MembershipChanged
+from contracts.payment import Actor, ActorType, Membership, Role
+from contracts.proof import Person, Proof
+from contracts.refusals import Refusal
+from handlers.decision import Rules
+from handlers.steps import Flaw
+from store.failures import Past
+
+_SERVICE = Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM)
+_DIRECTORY = Actor(ids.SYSTEM_DIRECTORY, ActorType.SYSTEM)
+_INTAKE = Actor(ids.SYSTEM_INTAKE, ActorType.SYSTEM)
+
+
+#: The commands that a configured IAM role may give without a person.
+WITHOUT_PERSON = frozenset({MembershipChanged.__name__})
+
+
+def barred(message: InboundMessage, cause: Cause, proof: Proof, rules: Rules) -> Flaw | None:
+    """Return why a message proves nothing, as far as that can be told before anything is read; None where it may go on.
+
+    An operator's message may go on: whether it is one that failed here before is read with the rest.
+    """
+    if cause.queue is Queue.EVENTS:  # its policy lets nobody but our rule in; EventBridge sends under an id of its own
+        return _service_flaw(cause)
+    if proof.sender in rules.senders.operators and (cause.queue is Queue.PAYOUTS or proof.who is not None):
+        return _token_flaw(message, proof) if proof.who is not None else None
+    if cause.queue is Queue.PAYOUTS:
+        return _service_flaw(cause) if proof.sender in rules.senders.payouts else Flaw(Refusal.FORBIDDEN_SENDER)
+    if proof.who is None:
+        return _without_token(cause, proof, rules)
+    if flaw := _token_flaw(message, proof):
+        return flaw
+    return None if proof.sender in rules.senders.commands else Flaw(Refusal.FORBIDDEN_SENDER)
+
+
+def _service_flaw(cause: Cause) -> Flaw | None:
+    refused = authority.refusal(cause.kind, Persona.SERVICE)
+    return Flaw(refused) if refused else None
+
+
+def _without_token(cause: Cause, proof: Proof, rules: Rules) -> Flaw | None:
+    """Only the role that is configured for memberships may do without a person, and only to tell of those.
+
+    A release by the service is accepted too, but on its own queue: here it would be a release by nobody.
+    """
+    directory = cause.kind in WITHOUT_PERSON and proof.sender in rules.senders.memberships
+    who = Persona.SERVICE if directory else Persona.ANONYMOUS
+    refused = authority.refusal(cause.kind, who)
+    return Flaw(refused, "actorToken") if refused else None
+
+
+def _token_flaw(message: InboundMessage, proof: Proof) -> Flaw | None:
+    if not isinstance(proof.who, Person):
+        return Flaw(Refusal.UNAUTHENTICATED, "actorToken")
+    if not isinstance(message, Command) or message.actor.id != proof.who.subject:
+        return Flaw(Refusal.UNAUTHENTICATED, "actor.id")
+    return None
+
+
+def acting(
+    cause: Cause, proof: Proof, rules: Rules, *, member: Membership | None, past: Past, now: datetime
+) -> Actor | Flaw:
+    """Return who acts, or why nobody does, once everything is read.
+
+    Args:
+        cause: the message's identity.
+        proof: what came with it, which `barred` let pass.
+        rules: the settings.
+        member: the membership of the person who is proven.
+        past: what is known of this very body from before.
+        now: the transaction's time.
+    """
+    if proof.sender in rules.senders.operators and cause.queue is not Queue.EVENTS and not past.replayed:
+        return Flaw(Refusal.FORBIDDEN_SENDER)
+    if not isinstance(proof.who, Person):
+        return {Queue.EVENTS: _INTAKE, Queue.PAYOUTS: _SERVICE, Queue.COMMANDS: _DIRECTORY}[cause.queue]
+    sent_at = min(cause.sent_at, past.first_sent_at or cause.sent_at)
+    if not _holds_at(sent_at, proof.who, rules):
+        return Flaw(Refusal.UNAUTHENTICATED, "actorToken")
+    if now - sent_at > rules.command_age:
+        return Flaw(Refusal.STALE)
+    return as_actor(proof.who, member)
+
+
+def _holds_at(sent_at: datetime, person: Person, rules: Rules) -> bool:
+    """Whether the token was good when the command was sent, give or take what clocks differ: queues may delay."""
+    return person.issued_at - rules.token_skew <= sent_at <= person.expires_at + rules.token_skew
+
+
+def as_actor(person: Person, member: Membership | None) -> Actor:
+    """Return the person in the role of their membership, or in none where they are out of it."""
+    if member is None or not member.enabled or member.role not in person.groups:
+        return Actor(person.subject, ActorType.USER)
+    kind = ActorType.ADMIN if member.role is Role.ADMIN else ActorType.USER
+    return Actor(person.subject, kind, member.role, member.company_id, member.vendor_id)

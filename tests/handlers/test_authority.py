@@ -1,0 +1,335 @@
+"""Whose word a message is, through the funnel: proof, sender, age, membership; what is denied is on record."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from contracts import ids
+from contracts.envelope import Queue
+from contracts.inbound import Parsed
+from contracts.outcome import Outcome
+from contracts.payment import Role
+from contracts.proof import Person, Proof, ProofFlaw, Unproven
+from contracts.refusals import Refusal
+from handlers.apply import Result
+from handlers.decision import Rules, Senders
+from handlers.process import process
+from store import db, failures
+from store.db import Pool
+from store.failures import Failure
+from tests.kit import messages as m
+from tests.kit.funnel import fresh, once, rows
+from tests.kit.proofs import member
+
+APP, DIRECTORY, SERVICE, OPERATOR = "AROAAPP", "AROADIRECTORY", "AROASERVICE", "AROAOPERATOR"
+SENDERS = Senders(
+    commands=frozenset({APP}),
+    memberships=frozenset({DIRECTORY}),
+    payouts=frozenset({SERVICE}),
+    operators=frozenset({OPERATOR}),
+)
+RULES = Rules(senders=SENDERS)
+TOKEN = {"clientId": "client", "jti": "jti-1", "kid": "kid-1"}
+
+
+def person(
+    at: datetime, subject: UUID = m.DISPATCHER, groups: tuple[str, ...] = ("dispatcher",), **times: Any
+) -> Person:
+    usual: dict[str, Any] = {"issued_at": at - timedelta(minutes=1), "expires_at": at + timedelta(minutes=14)}
+    return Person(
+        subject, frozenset(groups), **{**usual, **times}, client_id="client", proof_id="jti-1", key_id="kid-1"
+    )
+
+
+@pytest.fixture
+def payment(pool: Pool) -> UUID:
+    """A payment of COMPANY; DISPATCHER is a dispatcher of it."""
+    made = once(pool, m.parsed(m.work()))
+    assert made.payment_id
+    member(pool, m.DISPATCHER, Role.DISPATCHER, company=m.COMPANY)
+    return made.payment_id
+
+
+def approval(payment_id: UUID, **fields: Any) -> Parsed:
+    return fresh(
+        m.parsed(m.command("ApprovePayment", **{"commandId": str(uuid4()), "paymentId": str(payment_id), **fields}))
+    )
+
+
+def judged(pool: Pool, parsed: Parsed, who: Any = ..., sender: str | None = APP, digest: bytes = bytes(32)) -> Result:
+    """Process a message that came with this proof; by default a good one of DISPATCHER's."""
+    found = person(parsed.cause.sent_at) if who is ... else who
+    return process(pool, parsed, RULES, Proof(f"sqs-{uuid4()}", digest, sender, found))
+
+
+def accesses(pool: Pool) -> list[dict[str, Any]]:
+    return rows(pool, "SELECT * FROM access_audit ORDER BY access_id")
+
+
+def test_a_proven_member_approves_and_the_body_says_nothing_about_role_or_company(pool: Pool, payment: UUID):
+    wrong = m.dispatcher(role="vendor", companyId=str(m.OTHER_COMPANY))
+    assert judged(pool, approval(payment, actor=wrong)).outcome is Outcome.APPLIED
+    [row] = rows(pool, "SELECT approver_id, level, role FROM payment_approvals")
+    assert row == {"approver_id": m.DISPATCHER, "level": 1, "role": "dispatcher"}
+    assert accesses(pool) == []
+
+
+def test_a_role_that_the_body_claims_is_none(pool: Pool, payment: UUID):
+    stranger = uuid4()
+    claimed = m.admin(id=str(stranger))
+    result = judged(pool, approval(payment, actor=claimed), person(datetime.now(UTC), stranger, ("admin",)))
+    assert result.code is Refusal.FORBIDDEN_ROLE
+
+
+UNPROVEN = [
+    ("no token", None, APP, Refusal.UNAUTHENTICATED),
+    ("a token that proves nobody", Unproven(ProofFlaw.SIGNATURE), APP, Refusal.UNAUTHENTICATED),
+    ("another sender", ..., "AROASOMEBODY", Refusal.FORBIDDEN_SENDER),
+    ("no sender", ..., None, Refusal.FORBIDDEN_SENDER),
+    ("the directory's sender with somebody's token", ..., DIRECTORY, Refusal.FORBIDDEN_SENDER),
+    ("the directory without a token", None, DIRECTORY, Refusal.UNAUTHENTICATED),
+    ("an operator without a token", None, OPERATOR, Refusal.UNAUTHENTICATED),
+    ("a token of nobody from nowhere", Unproven(ProofFlaw.KEY), None, Refusal.UNAUTHENTICATED),
+]
+
+
+@pytest.mark.parametrize(("name", "who", "sender", "code"), UNPROVEN, ids=[row[0] for row in UNPROVEN])
+def test_who_proves_nothing_is_turned_away_on_record(
+    pool: Pool, payment: UUID, name: str, who: Any, sender: Any, code: Refusal
+):
+    parsed = approval(payment)
+    result = judged(pool, parsed, who, sender)
+    assert (result.outcome, result.code) == (Outcome.REFUSED, code)
+    [access] = accesses(pool)
+    assert (access["operation"], access["decision"], access["code"]) == ("ApprovePayment", "denied", code)
+    assert (access["object_id"], access["sender"], access["message_key"]) == (payment, sender, parsed.cause.message_key)
+    [event] = rows(pool, "SELECT payload FROM outbox WHERE detail_type = 'PaymentCommandRejected'")
+    assert (event["payload"]["code"], event["payload"]["commandId"]) == (code, parsed.cause.message_key)
+    assert event["payload"]["currentStatus"] is None, "who proves nothing learns nothing"
+
+
+def test_who_is_turned_away_does_not_use_up_the_key_that_they_name(pool: Pool, payment: UUID):
+    parsed = approval(payment)
+    assert judged(pool, parsed, None).code is Refusal.UNAUTHENTICATED
+    assert judged(pool, parsed).outcome is Outcome.APPLIED
+    assert judged(pool, parsed).outcome is Outcome.DUPLICATE
+    assert judged(pool, parsed, None).code is Refusal.UNAUTHENTICATED, "a captured command is none without its token"
+
+
+def test_who_is_turned_away_waits_for_no_lock(pool: Pool, payment: UUID):
+    with db.transaction(pool) as tx:
+        tx.ask("SELECT 1 FROM payments WHERE payment_id = %(id)s FOR UPDATE", {"id": payment}).value()
+        assert judged(pool, approval(payment), None).code is Refusal.UNAUTHENTICATED
+
+
+def test_a_redelivery_of_what_was_turned_away_changes_nothing(pool: Pool, payment: UUID):
+    parsed, proof = approval(payment), Proof("sqs-1", bytes(32), APP)
+    assert process(pool, parsed, RULES, proof).outcome is Outcome.REFUSED
+    assert process(pool, parsed, RULES, proof).outcome is Outcome.DUPLICATE
+    assert len(accesses(pool)) == 1
+
+
+def test_somebody_elses_token_on_ones_own_command_proves_nothing(pool: Pool, payment: UUID):
+    other = person(datetime.now(UTC), uuid4())
+    assert judged(pool, approval(payment), other).code is Refusal.UNAUTHENTICATED
+
+
+SKEW = RULES.token_skew
+TIMES = [
+    ("issued before", {"issued_at": -timedelta(minutes=10)}, None),
+    ("issued just within the skew", {"issued_at": SKEW - timedelta(seconds=1)}, None),
+    ("issued after it was sent", {"issued_at": SKEW + timedelta(seconds=1)}, Refusal.UNAUTHENTICATED),
+    ("expired just within the skew", {"expires_at": -SKEW + timedelta(seconds=1)}, None),
+    ("expired when it was sent", {"expires_at": -SKEW - timedelta(seconds=1)}, Refusal.UNAUTHENTICATED),
+]
+
+
+@pytest.mark.parametrize(("name", "offsets", "code"), TIMES, ids=[row[0] for row in TIMES])
+def test_a_token_is_judged_at_the_time_of_sending(
+    pool: Pool, payment: UUID, name: str, offsets: Any, code: Refusal | None
+):
+    parsed = approval(payment)
+    at = parsed.cause.sent_at
+    who = person(at, **{claim: at + offset for claim, offset in offsets.items()})
+    assert judged(pool, parsed, who).code is code
+
+
+def test_a_command_that_waited_in_its_queue_holds_although_its_token_has_expired_since(pool: Pool, payment: UUID):
+    parsed = approval(payment)
+    earlier = dataclasses.replace(
+        parsed, cause=dataclasses.replace(parsed.cause, sent_at=datetime.now(UTC) - timedelta(hours=23))
+    )
+    assert judged(pool, earlier).outcome is Outcome.APPLIED
+
+
+def test_a_command_that_waited_too_long_is_stale(pool: Pool, payment: UUID):
+    parsed = approval(payment)
+    earlier = dataclasses.replace(
+        parsed, cause=dataclasses.replace(parsed.cause, sent_at=datetime.now(UTC) - timedelta(hours=25))
+    )
+    assert judged(pool, earlier).code is Refusal.STALE
+    assert [access["code"] for access in accesses(pool)] == ["stale"]
+
+
+def failed_before(pool: Pool, queue: Queue, sent_at: datetime, digest: bytes) -> UUID:
+    return failures.record(
+        pool,
+        Failure(
+            queue=queue,
+            sqs_message_id=f"sqs-{uuid4()}",
+            kind="ApprovePayment",
+            message_key="key",
+            outcome=Outcome.FAULT,
+            reason="test",
+            detail="",
+            body_bytes=1,
+            body_digest=digest,
+            first_sent_at=sent_at,
+        ),
+    )
+
+
+def replayed(pool: Pool, failure_id: UUID) -> None:
+    with db.transaction(pool) as tx:
+        tx.send(
+            "INSERT INTO failure_replays (replay_id, failure_id, actor_id, reason)"
+            " VALUES (%(id)s, %(of)s, %(id)s, 'test')",
+            {"id": uuid4(), "of": failure_id},
+        )
+
+
+DIGEST = b"d" * 32
+
+
+def test_what_was_put_back_is_as_old_as_at_its_first_sending(pool: Pool, payment: UUID):
+    failed_before(pool, Queue.COMMANDS, datetime.now(UTC) - timedelta(hours=25), DIGEST)
+    parsed = approval(payment)
+    old = person(parsed.cause.sent_at - timedelta(hours=25))
+    assert judged(pool, parsed, old, digest=DIGEST).code is Refusal.STALE
+    assert judged(pool, approval(payment), old, digest=b"e" * 32).code is Refusal.UNAUTHENTICATED, "another body"
+
+
+def test_what_was_put_back_in_time_is_judged_at_its_first_sending(pool: Pool, payment: UUID):
+    sent_at = datetime.now(UTC) - timedelta(hours=5)
+    failed_before(pool, Queue.COMMANDS, sent_at, DIGEST)
+    assert judged(pool, approval(payment), person(sent_at), digest=DIGEST).outcome is Outcome.APPLIED
+
+
+def test_an_operator_puts_back_what_failed_here_on_record_and_nothing_else(pool: Pool, payment: UUID):
+    assert judged(pool, approval(payment), sender=OPERATOR, digest=DIGEST).code is Refusal.FORBIDDEN_SENDER
+    failure_id = failed_before(pool, Queue.COMMANDS, datetime.now(UTC), DIGEST)
+    assert judged(pool, approval(payment), sender=OPERATOR, digest=DIGEST).code is Refusal.FORBIDDEN_SENDER
+    replayed(pool, failure_id)
+    assert judged(pool, approval(payment), sender=OPERATOR, digest=DIGEST).outcome is Outcome.APPLIED
+
+
+def order(pool: Pool) -> Parsed:
+    [row] = rows(pool, "SELECT payload FROM outbox WHERE detail_type = 'ProcessPayment'")
+    return fresh(m.parsed(row["payload"], queue=Queue.PAYOUTS))
+
+
+@pytest.mark.parametrize("sender", [APP, DIRECTORY, OPERATOR, "AROASOMEBODY", None])
+def test_nobody_but_the_service_orders_a_payout_and_who_tries_does_not_use_up_its_key(
+    pool: Pool, payment: UUID, sender: Any
+):
+    judged(pool, approval(payment))
+    assert judged(pool, order(pool), None, sender).code is Refusal.FORBIDDEN_SENDER
+    assert judged(pool, order(pool), None, SERVICE).status == "processing"
+
+
+def test_an_operator_puts_back_an_order_of_the_service(pool: Pool, payment: UUID):
+    judged(pool, approval(payment))
+    replayed(pool, failed_before(pool, Queue.PAYOUTS, datetime.now(UTC), DIGEST))
+    assert judged(pool, order(pool), None, OPERATOR, DIGEST).status == "processing"
+
+
+MEMBERS = [
+    ("no member", None, ("admin",), Refusal.FORBIDDEN_ROLE),
+    ("disabled", {"role": Role.ADMIN, "enabled": False}, ("admin",), Refusal.FORBIDDEN_ROLE),
+    ("narrowed to nothing", {"role": Role.ADMIN}, (), Refusal.FORBIDDEN_ROLE),
+    ("narrowed to another group", {"role": Role.ADMIN}, ("dispatcher",), Refusal.FORBIDDEN_ROLE),
+    ("elevated by a group", {"role": Role.VENDOR}, ("admin", "vendor"), Refusal.FORBIDDEN_ROLE),
+    ("of two groups", {"role": Role.ADMIN}, ("dispatcher", "admin"), None),
+    (
+        "of another company",
+        {"role": Role.DISPATCHER, "company": m.OTHER_COMPANY},
+        ("dispatcher",),
+        Refusal.WRONG_COMPANY,
+    ),
+    ("who acts for the vendor", {"role": Role.ADMIN, "vendor": m.VENDOR}, ("admin",), Refusal.SELF_APPROVAL),
+]
+
+
+@pytest.mark.parametrize(("name", "membership", "groups", "code"), MEMBERS, ids=[row[0] for row in MEMBERS])
+def test_what_a_person_may_is_our_own_word_and_a_token_only_narrows_it(
+    pool: Pool, payment: UUID, name: str, membership: Any, groups: tuple[str, ...], code: Refusal | None
+):
+    subject = uuid4()
+    if membership:
+        member(pool, subject, **membership)
+    parsed = approval(payment, actor=m.dispatcher(id=str(subject)))
+    assert judged(pool, parsed, person(parsed.cause.sent_at, subject, groups)).code is code
+    assert [access["code"] for access in accesses(pool)] == ([code] if code else [])
+
+
+def test_a_denial_keeps_of_the_token_what_it_was_and_never_the_token(pool: Pool, payment: UUID):
+    stranger = uuid4()
+    parsed = approval(payment, actor=m.dispatcher(id=str(stranger)))
+    judged(pool, parsed, person(parsed.cause.sent_at, stranger))
+    [access] = accesses(pool)
+    assert access["actor_id"] == stranger
+    assert access["proof"].keys() == {*TOKEN, "iat", "exp"}
+    assert access["proof"].items() >= TOKEN.items()
+
+
+@pytest.mark.parametrize("kind", ["ProcessPayment", "ApprovePayment", "SetApprovalPolicy", "CreatePayment"])
+def test_the_directory_tells_of_members_and_of_nothing_else(pool: Pool, payment: UUID, kind: str):
+    fields: dict[str, Any] = {"paymentId": str(payment)} if kind in m.ABOUT_A_PAYMENT else {}
+    more: dict[str, dict[str, Any]] = {
+        "SetApprovalPolicy": {"companyId": str(m.COMPANY), "tiers": []},
+        "CreatePayment": {
+            "incidentId": str(uuid4()),
+            "vendorId": str(m.VENDOR),
+            "payerType": "back_office",
+            "amountCents": 1,
+            "lineItems": [],
+        },
+    }
+    parsed = fresh(m.parsed(m.command(kind, **fields, **more.get(kind, {}))))
+    assert judged(pool, parsed, None, DIRECTORY).code is Refusal.UNAUTHENTICATED
+
+
+def told(sub: UUID, **fields: Any) -> Parsed:
+    body = {"actor": {"id": str(ids.SYSTEM_DIRECTORY), "type": "system"}, "sub": str(sub), "enabled": True, **fields}
+    return fresh(m.parsed(m.command("MembershipChanged", **{"commandId": str(uuid4()), **body})))
+
+
+def test_the_directory_tells_of_members_without_a_token_and_it_is_recorded(pool: Pool):
+    subject = uuid4()
+    assert judged(pool, told(subject, role="admin"), None, DIRECTORY).outcome is Outcome.APPLIED
+    [row] = rows(pool, "SELECT sub, role, enabled FROM memberships")
+    assert row == {"sub": subject, "role": "admin", "enabled": True}
+    [access] = accesses(pool)
+    assert (access["decision"], access["sender"], access["object_id"]) == ("allowed", DIRECTORY, subject)
+    assert access["data"]["role"] == "admin"
+    assert judged(pool, told(subject, role="admin"), None, APP).code is Refusal.UNAUTHENTICATED
+
+
+def test_an_admin_sets_a_policy_and_it_is_recorded(pool: Pool):
+    member(pool, m.ADMIN, Role.ADMIN)
+    tiers = [{"currency": "USD", "approvers": 2}]
+    body = m.command("SetApprovalPolicy", actor=m.admin(), companyId=str(m.COMPANY), tiers=tiers)
+    parsed = fresh(m.parsed(body))
+    assert judged(pool, parsed, person(parsed.cause.sent_at, m.ADMIN, ("admin",))).outcome is Outcome.APPLIED
+    [access] = accesses(pool)
+    assert (access["decision"], access["object_id"], access["actor_id"]) == ("allowed", m.COMPANY, m.ADMIN)
+    made = once(pool, m.parsed(m.work()))
+    [row] = rows(pool, "SELECT policy_version, required_approvals FROM payments WHERE payment_id = %s", made.payment_id)
+    assert row == {"policy_version": 1, "required_approvals": 2}
+
+
+def test_finished_work_needs_no_sender_of_ours(pool: Pool):
+    assert judged(pool, fresh(m.parsed(m.work())), None, "AIDAEVENTBRIDGE").outcome is Outcome.APPLIED

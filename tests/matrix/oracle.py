@@ -1,0 +1,73 @@
+"""Who may do what, said a second time and otherwise: as sets of personas, and not made from the matrix."""
+
+from contracts.authority import Persona
+
+EVERYBODY = frozenset(Persona)
+BACK_OFFICE = frozenset({Persona.DISPATCHER_OWN, Persona.ADMIN})
+
+#: Whose commands of a kind are accepted.
+ACCEPTED: dict[str, frozenset[Persona]] = {
+    "CreatePayment": frozenset({Persona.ADMIN}),
+    "ApprovePayment": BACK_OFFICE,
+    "RejectPayment": BACK_OFFICE,
+    "CancelPayment": BACK_OFFICE,
+    "HoldPayment": BACK_OFFICE,
+    "ReleaseHold": BACK_OFFICE,
+    "ProcessPayment": BACK_OFFICE | {Persona.SERVICE},
+    "SetApprovalPolicy": frozenset({Persona.ADMIN}),
+    "MembershipChanged": frozenset({Persona.ADMIN, Persona.SERVICE}),
+    "WorkCompleted": frozenset({Persona.SERVICE}),
+    "ExecutePayout": frozenset({Persona.SERVICE}),
+}
+#: Who reads what: the payment of one's own company or vendor, in full, as a list that holds it, or its history.
+READS: dict[str, frozenset[Persona]] = {
+    "GET /payments/{id}": BACK_OFFICE | {Persona.VENDOR_OWN},
+    "GET /payments/{id}/audit": BACK_OFFICE,
+    "GET /payments/pending": BACK_OFFICE,
+    "GET /payments/flagged": BACK_OFFICE,
+}
+OPEN = ("GET /health", "GET /ready", "GET /metrics", "GET /openapi.json")
+LISTS = ("GET /payments/pending", "GET /payments/flagged")
+#: The rows of the reading role's tables that a persona sees of a payment, and of its own membership.
+SEEN: dict[str, frozenset[Persona]] = {
+    "payments": BACK_OFFICE | {Persona.VENDOR_OWN, Persona.OPERATOR},
+    "payment_line_items": BACK_OFFICE | {Persona.VENDOR_OWN, Persona.OPERATOR},
+    "payment_audit_log": BACK_OFFICE | {Persona.OPERATOR},
+    "payment_approvals": BACK_OFFICE | {Persona.OPERATOR},
+}
+
+
+def of_command(kind: str, who: Persona) -> str:
+    """How a persona's command of a kind ends."""
+    if who in ACCEPTED[kind]:
+        return "accepted"
+    if kind in {"WorkCompleted", "ExecutePayout"}:
+        return "forbidden_sender" if (kind, who) == ("ExecutePayout", Persona.OPERATOR) else "invalid"
+    if who in {Persona.ANONYMOUS, Persona.SERVICE, Persona.OPERATOR}:
+        return "forbidden_sender" if (kind, who) == ("ProcessPayment", Persona.OPERATOR) else "unauthenticated"
+    foreign = who is Persona.DISPATCHER_OTHER and Persona.DISPATCHER_OWN in ACCEPTED[kind]
+    return "wrong_company" if foreign else "forbidden_role"
+
+
+def of_read(read: str, who: Persona) -> str:
+    """How a persona's read is answered."""
+    if read in OPEN:
+        return "-" if who is Persona.OPERATOR or (who is Persona.SERVICE and read != "GET /metrics") else "200"
+    if who in READS[read]:
+        return "200"
+    if who in {Persona.SERVICE, Persona.OPERATOR}:
+        return "read" if who is Persona.OPERATOR else "-"
+    if who in {Persona.ANONYMOUS, Persona.NOBODY}:
+        return "401" if who is Persona.ANONYMOUS else "403"
+    if read in LISTS:
+        return "200 without it" if who is Persona.DISPATCHER_OTHER else "403"
+    return "403" if who is Persona.VENDOR_OWN else "404"
+
+
+def of(operation: str, who: Persona) -> str:
+    """What the cell of an operation and a persona must say."""
+    return of_read(operation, who) if operation.startswith("GET ") else of_command(operation, who)
+
+
+#: Every cell that there must be.
+CELLS = [(operation, who) for operation in (*ACCEPTED, *OPEN, *READS) for who in Persona]

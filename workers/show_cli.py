@@ -1,0 +1,99 @@
+"""`payments show`: one payment with its lines and everything that ever happened to it, refusals with their reasons."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contracts.canonical import utc_microseconds
+from contracts.ids import as_uuid
+from contracts.money import Money
+from contracts.views import LineItemShown, PaymentDecided
+from store import reads
+from store.reads import PaymentView, TimelineEntry
+from workers import main as roles
+from workers import settings
+from workers.people_cli import PaymentId
+
+show_app = typer.Typer()
+_talk = Console(stderr=True, highlight=False)
+_out = Console(highlight=False)
+
+
+@show_app.command()
+def show(payment_id: PaymentId, *, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Print a payment with its lines and its timeline."""
+    wanted = as_uuid(payment_id)
+    if wanted is None:
+        raise typer.BadParameter("not a UUID", param_hint="PAYMENT_ID")
+    with roles.opened_pool(settings.load(), "show", size_max=1) as pool:
+        found = reads.payment(pool, wanted)
+        timeline = reads.timeline(pool, wanted) if found else []
+    if found is None:
+        _talk.print(f"There is no payment {wanted}.")
+        raise typer.Exit(1)
+    view = detail_json(found, timeline)
+    if json:
+        _out.print_json(data=view)
+    else:
+        _print(view)
+
+
+def detail_json(view: PaymentView, timeline: Sequence[TimelineEntry]) -> dict[str, Any]:
+    """Return a payment with its lines and its timeline, as it is printed."""
+    entries = [{name: _json(getattr(entry, name)) for name in entry.__dataclass_fields__} for entry in timeline]
+    return {
+        "payment": PaymentDecided.of(view.payment).wire(),
+        "lineItems": [LineItemShown.model_validate(line).wire() for line in view.lines],
+        "timeline": entries,
+    }
+
+
+def _json(value: Any) -> Any:
+    match value:
+        case UUID():
+            return str(value)
+        case datetime():
+            return utc_microseconds(value)
+        case _:
+            return value
+
+
+def _print(view: Mapping[str, Any]) -> None:
+    payment = Table(title=f"Payment {view['payment']['paymentId']}", show_header=False, title_justify="left")
+    payment.add_row("amount", str(Money(view["payment"]["amountCents"], view["payment"]["currency"])))
+    for name, value in view["payment"].items():
+        if value not in (None, {}) and name != "paymentId":
+            payment.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
+    _out.print(payment)
+    lines = Table("line", "description", "quantity", "unit price", "total", title="Line items", title_justify="left")
+    for line in view["lineItems"]:
+        names = ("lineNo", "description", "quantity", "unitPriceCents", "totalCents")
+        lines.add_row(*(str(line[name]) for name in names))
+    _out.print(lines)
+    timeline = Table(title="Timeline", title_justify="left", box=None, show_header=False, pad_edge=False)
+    timeline.add_column(no_wrap=True)
+    timeline.add_column(no_wrap=True)
+    timeline.add_column(overflow="fold")
+    for entry in view["timeline"]:
+        version = f"v{entry['version']}" if entry["version"] else ""
+        timeline.add_row(f"{entry['at'][:10]} {entry['at'][11:19]}Z", version, _in_words(entry))
+    _out.print(timeline)
+
+
+def _in_words(entry: Mapping[str, Any]) -> str:
+    data, name, who = entry["data"], entry["name"], entry["who"]
+    match entry["what"]:
+        case "change":
+            more = ", ".join(f"{key} {value}" for key, value in data.items())
+            return f"{name} by {who}: {entry['status']}{f' ({more})' if more else ''}"
+        case "refusal":
+            stands = f" It was {entry['status']}." if entry["status"] else ""
+            return f"{name} {who} refused, {data['code']}: {data['message'] or ''}{stands}"
+        case _:
+            sent = data["publishedAt"]
+            return f"{name} to {who}, {f'sent {sent[:19]}Z' if sent else 'not sent yet'}"
