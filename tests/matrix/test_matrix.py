@@ -191,12 +191,7 @@ def test_a_row_that_is_gone_denies_what_it_allowed(
     allowed = [who for who in Persona if oracle.of(operation, who) in {"accepted", "200"}]
     with another({name: row for name, row in MATRIX.items() if name != operation}, monkeypatch):
         for who in allowed:
-            ended = (
-                world.read(served, operation, who, payment)
-                if operation in oracle.READS
-                else world.tried(operation, who)
-            )
-            assert ended != oracle.of(operation, who), who
+            assert ended(world, served, payment, operation, who) != oracle.of(operation, who), who
 
 
 ALLOWED = [
