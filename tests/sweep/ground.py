@@ -154,8 +154,9 @@ class Place:
         def drained() -> bool:
             self.check()
             (work,) = self.query(_WORK)
-            looks.append((self.left(), work))
-            done = not any(self.left().values()) and not work["unsent"] and not work["open_attempts"]
+            left = self.left()
+            looks.append((left, work))
+            done = not any(left.values()) and not work["unsent"] and not work["open_attempts"]
             return done and looks[-1] == looks[-2]
 
         try:
