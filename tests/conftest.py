@@ -7,14 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from store import db, migrate, sandbox
 from store.db import Pool, PoolOptions
+from tests.kit.databases import Copies
 from workers.local import postgres
 
 TEMPLATE = "payments_template"
@@ -48,15 +46,18 @@ def _serving(folder: Path) -> Iterator[postgres.Server]:
         )
 
 
+@pytest.fixture(scope="session")
+def copies(server: postgres.Server) -> Iterator[Copies]:
+    """Copies of the template: migrated and empty."""
+    with Copies(server, TEMPLATE) as found:
+        yield found
+
+
 @pytest.fixture
-def database_url(server: postgres.Server) -> Iterator[str]:
-    """A database of this test's own, cloned from the template: migrated and empty."""
-    name = f"test_{uuid4().hex}"
-    database, template = sql.Identifier(name), sql.Identifier(TEMPLATE)
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, template))
-        yield server.url(name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+def database_url(copies: Copies) -> Iterator[str]:
+    """A database of this test's own: migrated and empty."""
+    with copies.one() as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,27 +1,25 @@
 """A database with the matrix's people in it, for each module of its own."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import pytest
 
-from store import db, migrate
+from store import db
 from store.db import PoolOptions
+from tests.kit.databases import Copies
 from tests.matrix.world import World
 from workers import jwks
 from workers.jwks import KeySet
-from workers.local import pools, postgres
+from workers.local import pools
 from workers.local.pools import LocalPool
 from workers.tokens import TokenVerifier
 
 
 @pytest.fixture(scope="module")
-def url(server: postgres.Server) -> str:
+def url(copies: Copies) -> Iterator[str]:
     """A database of this module's own."""
-    name = f"matrix_{uuid4().hex}"
-    migrate.ensure_database(server.url("postgres"), name)
-    migrate.upgrade(server.url(name))
-    return server.url(name)
+    with copies.one() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import json
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,6 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from contracts.envelope import Arrival, Malformed, Queue
 from contracts.inbound import ExecutePayout, parse
@@ -27,7 +25,7 @@ from handlers.decision import Rules
 from store import db, failures
 from store.db import Pool, PoolOptions
 from store.failures import Failure
-from tests.conftest import TEMPLATE
+from tests.kit.databases import Copies
 from tests.kit.funnel import once
 from tests.kit.messages import SOURCES
 from tests.kit.proofs import SENDERS
@@ -160,9 +158,9 @@ RETURNING outbox_id, destination, detail_type, payload
 
 
 @pytest.fixture(scope="module")
-def sound(server: postgres.Server) -> Iterator[World]:
+def sound(copies: Copies) -> Iterator[World]:
     """A world in which everything was handled once; nobody changes it."""
-    with database(server, TEMPLATE) as url:
+    with copies.one() as url:
         sent = Traffic(5)
         with db.open_pool(url, PoolOptions(size_min=1, size_max=2)) as pool:
             service = Service(pool)
@@ -174,22 +172,18 @@ def sound(server: postgres.Server) -> Iterator[World]:
         yield World(url, sent.manifest, *outside, {"events": 0, "commands": 0, "payouts": 0})
 
 
+@pytest.fixture(scope="module")
+def worlds(server: postgres.Server, sound: World) -> Iterator[Copies]:
+    with Copies(server, urlsplit(sound.url).path.lstrip("/")) as found:
+        yield found
+
+
 @pytest.fixture
-def world(server: postgres.Server, sound: World) -> Iterator[World]:
+def world(worlds: Copies, sound: World) -> Iterator[World]:
     """A copy of the sound world, to be broken."""
-    with database(server, urlsplit(sound.url).path.lstrip("/")) as url:
+    with worlds.one() as url:
         copied = (sound.manifest, sound.published, sound.approvals, sound.dead_letters, sound.left)
         yield World(url, *deepcopy(copied))
-
-
-@contextmanager
-def database(server: postgres.Server, template: str) -> Iterator[str]:
-    """A database of one's own, copied from another one."""
-    name = f"audited_{uuid.uuid4().hex}"
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, template))))
-        yield server.url(name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 # -- the auditor itself
