@@ -3,6 +3,7 @@
 import http.client
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from contracts.published import openapi
 from store import db, migrate
 from store.db import Pool, PoolOptions
 from tests.kit import messages as m
+from tests.kit.databases import Copies
 from tests.kit.forgery import forge
 from tests.kit.funnel import once, rows
 from tests.kit.proofs import PlainVerifier, member
@@ -38,8 +40,9 @@ PEOPLE: dict[UUID, dict[str, Any]] = {
 SKEW = timedelta(seconds=60)
 
 
-@pytest.fixture
-def port(pool: Pool, database_url: str) -> Iterator[int]:
+@contextmanager
+def endpoint(pool: Pool, database_url: str) -> Iterator[int]:
+    """The endpoint over a database, with people in it who may ask; yields its port."""
     for subject, membership in PEOPLE.items():
         member(pool, subject, **membership)
     with reading_pool(database_url) as reader:
@@ -48,6 +51,27 @@ def port(pool: Pool, database_url: str) -> Iterator[int]:
         )
         with served(app) as found:
             yield found
+
+
+@pytest.fixture
+def port(pool: Pool, database_url: str) -> Iterator[int]:
+    with endpoint(pool, database_url) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def still(copies: Copies) -> Iterator[tuple[int, UUID]]:
+    """The port of an endpoint that shows one payment, and that payment: for tests that only ask."""
+    with copies.one() as url, db.open_pool(url, PoolOptions(size_min=1)) as pool:
+        payment_id = once(pool, m.parsed(m.work())).payment_id
+        assert payment_id
+        with endpoint(pool, url) as found:
+            yield found, payment_id
+
+
+@pytest.fixture(scope="module")
+def still_port(still: tuple[int, UUID]) -> int:
+    return still[0]
 
 
 def accesses(pool: Pool) -> list[dict[str, Any]]:
@@ -142,8 +166,8 @@ def test_a_decided_payment_is_not_pending(port: int, pool: Pool):
         ("/payments/42/audit", 400),
     ],
 )
-def test_an_error_is_problem_json(port: int, path: str, code: int):
-    found, headers, body = ask(port, path)
+def test_an_error_is_problem_json(still_port: int, path: str, code: int):
+    found, headers, body = ask(still_port, path)
     assert found == code
     assert headers["content-type"] == "application/problem+json"
     assert (body["status"], body["type"]) == (code, "about:blank")
@@ -152,8 +176,8 @@ def test_an_error_is_problem_json(port: int, path: str, code: int):
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_nothing_can_be_written(port: int, path: str, method: str):
-    code, headers, _ = ask(port, path, method)
+def test_nothing_can_be_written(still_port: int, path: str, method: str):
+    code, headers, _ = ask(still_port, path, method)
     assert code == 405
     assert "GET" in headers["allow"]
 
@@ -172,8 +196,8 @@ SEEN = [
 @pytest.mark.parametrize(
     ("path", "who", "code"), [(path, who, code) for path, all_ in SEEN for who, code in all_.items()]
 )
-def test_who_may_read_what(port: int, pool: Pool, path: str, who: UUID | None, code: int):
-    payment_id = once(pool, m.parsed(m.work())).payment_id
+def test_who_may_read_what(still: tuple[int, UUID], path: str, who: UUID | None, code: int):
+    port, payment_id = still
     found, headers, body = ask(port, path.format(id=payment_id), who=who)
     assert found == code
     assert headers["cache-control"] == "no-store"
@@ -237,14 +261,14 @@ def test_flagged_payments_are_listed(port: int, pool: Pool):
 
 
 @pytest.mark.parametrize("header", ["Basic dTpw", "Bearer", "Bearer ", "token", "Bearer not-json"])
-def test_what_is_no_token_is_no_sign_in(port: int, header: str):
-    code, headers, _ = ask(port, "/payments/pending", header=header)
+def test_what_is_no_token_is_no_sign_in(still_port: int, header: str):
+    code, headers, _ = ask(still_port, "/payments/pending", header=header)
     refused = 'Bearer error="invalid_token"' if header == "Bearer not-json" else "Bearer"
     assert (code, headers["www-authenticate"]) == (401, refused)
 
 
-def test_two_tokens_are_none(port: int):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def test_two_tokens_are_none(still_port: int):
+    connection = http.client.HTTPConnection("127.0.0.1", still_port, timeout=5)
     connection.putrequest("GET", "/payments/pending")
     for who in (ADMIN, DISPATCHER):
         connection.putheader("Authorization", bearer(who, PEOPLE[who]["role"]))
@@ -253,8 +277,8 @@ def test_two_tokens_are_none(port: int):
     connection.close()
 
 
-def test_a_token_in_the_address_is_not_looked_at(port: int):
-    assert ask(port, "/payments/pending?access_token=x", who=None)[0] == 401
+def test_a_token_in_the_address_is_not_looked_at(still_port: int):
+    assert ask(still_port, "/payments/pending?access_token=x", who=None)[0] == 401
 
 
 def test_who_comes_without_a_token_fills_no_table(port: int, pool: Pool):
@@ -292,13 +316,13 @@ def test_a_denial_that_cannot_be_recorded_is_no_answer_either(port: int, pool: P
     assert ask(port, "/payments/pending", who=VENDOR)[0] == 500
 
 
-def test_head_is_a_get_without_its_body(port: int):
-    code, _, body = ask(port, "/payments/pending", "HEAD")
+def test_head_is_a_get_without_its_body(still_port: int):
+    code, _, body = ask(still_port, "/payments/pending", "HEAD")
     assert (code, body) == (200, "")
 
 
-def test_the_document_of_the_reads_is_served(port: int):
-    code, _, document = ask(port, "/openapi.json", who=None)
+def test_the_document_of_the_reads_is_served(still_port: int):
+    code, _, document = ask(still_port, "/openapi.json", who=None)
     assert (code, document) == (200, openapi.document())
 
 
