@@ -507,6 +507,10 @@ KINDS: Mapping[str, type[InboundMessage]] = {
 }
 
 
+#: What the inbox keys of the service's own orders begin with.
+OWN_KEY = "own:"
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """What a change can be traced back to.
@@ -532,8 +536,13 @@ class Cause:
 
     @property
     def inbox_key(self) -> str:
-        """Under which key the inbox knows the message."""
-        return self.turned_away_as or self.message_key
+        """Under which key the inbox knows the message.
+
+        The service's own orders have keys that anybody can derive, so they are kept apart from what people choose.
+        """
+        if self.turned_away_as is not None:
+            return self.turned_away_as
+        return f"{OWN_KEY}{self.message_key}" if self.queue is Queue.PAYOUTS else self.message_key
 
     @property
     def correlation(self) -> str:

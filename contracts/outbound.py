@@ -229,6 +229,8 @@ class PaymentApproved(PaymentEvent):
     """Every approval that counted, in order."""
     policy_version: SentCount | None = None
     """The version of the approval policy that applied; null where there is none."""
+    separate_releaser: bool = False
+    """Whether somebody who has not approved must release it now; otherwise it is paid out at once."""
 
 
 class PaymentProcessing(PaymentEvent):

@@ -9,7 +9,7 @@ from uuid import UUID
 from contracts.ids import as_uuid
 from contracts.inbound import PolicyTier, SetApprovalPolicy
 from contracts.money import Money, currency_code, minor_units
-from contracts.payment import Role
+from contracts.payment import Payment, Role
 from contracts.refusals import Refusal
 
 #: Who may ever approve.
@@ -53,6 +53,11 @@ class Terms:
     roles: tuple[Role, ...] = APPROVERS
     separate_releaser: bool = False
 
+    def __str__(self) -> str:
+        """Return the terms in words, such as "2 x admin, then a releaser"."""
+        releaser = ", then a releaser" if self.separate_releaser else ""
+        return f"{self.approvers} x {' or '.join(self.roles)}{releaser}"
+
 
 #: Without a policy one dispatcher or admin suffices.
 DEFAULT_TERMS = Terms()
@@ -73,8 +78,16 @@ class Policy:
     def terms(self, money: Money) -> Terms:
         """Return what a payment of this amount takes: its currency's lowest tier that covers it, else the strictest."""
         tier = next((tier for tier in self.tiers if tier.covers(money)), None)
-        tier = tier or max(self.tiers, key=lambda one: one.strictness)
+        return self.terms_of(tier or max(self.tiers, key=lambda one: one.strictness))
+
+    def terms_of(self, tier: Tier) -> Terms:
+        """Return what a payment takes that falls into this tier."""
         return Terms(self.version, tier.approvers, tier.roles, self.separate_releaser)
+
+
+def terms_of(payment: Payment) -> Terms:
+    """Return what a payment takes, as it was frozen on it."""
+    return Terms(payment.policy_version, payment.required_approvals, payment.approver_roles, payment.separate_releaser)
 
 
 def terms_for(policy: Policy | None, money: Money) -> Terms:

@@ -57,14 +57,21 @@ MESSAGES: dict[Refusal, str] = {
     Refusal.UNSUPPORTED_CURRENCY: "The currency is not an ISO 4217 code that this service can pay out.",
     Refusal.COMPLETED_IN_FUTURE: "completedAt lies in the future. Check the producer's clock.",
     Refusal.NOT_FOUND: "There is no such payment.",
-    Refusal.FORBIDDEN_ROLE: "The actor's role may not do this.",
+    Refusal.FORBIDDEN_ROLE: (
+        "The actor's role may not do this: they are no enabled member in it, their token's groups leave it out, or the"
+        " payment's policy asks for another role."
+    ),
     Refusal.WRONG_COMPANY: "The payment belongs to another company than the actor's.",
     Refusal.AMOUNT_MISMATCH: "Amount or currency is not the payment's. Look at the payment again.",
-    Refusal.VERSION_CONFLICT: "The payment has changed since it was looked at. Look at the payment again.",
+    Refusal.VERSION_CONFLICT: "It has changed since it was looked at. Look again, and decide anew.",
     Refusal.ILLEGAL_TRANSITION: "The payment's status does not allow this step.",
-    Refusal.ALREADY_DECIDED: "The payment has already been decided.",
+    Refusal.ALREADY_DECIDED: (
+        "It is decided already, or you have approved it before: a person counts once. If approvals are missing,"
+        " somebody else must give the next one."
+    ),
     Refusal.SELF_APPROVAL: (
-        "Four eyes: nobody approves a payment that they created or are paid by, or releases one that they approved."
+        "Four eyes: nobody approves a payment that they created or are paid by, lifts a hold or starts a payout that"
+        " pays themselves, or releases one that they approved where the policy asks for somebody else."
     ),
     Refusal.ON_HOLD: "The payment is on hold. Release it first.",
     Refusal.FRAUD_REVIEW_REQUIRED: "The payment is flagged. A fraud review must clear it first.",

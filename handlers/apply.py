@@ -47,13 +47,13 @@ def apply(
         decision: what was decided.
         cause: the message's identity.
         now: the transaction's time.
-        proof: whose word the message is; what it denies, and what changes somebody's rights, is recorded with it.
+        proof: whose word the message is; it is recorded with what is done, denied, or changed of somebody's rights.
         subject: the payment that the inbox claim already names.
         claimed: whether the inbox row is this message's; a conflicting one leaves the first one's as it was.
     """
     match decision:
         case Move() | Record():
-            result = _write(tx, decision, cause, now)
+            result = _write(tx, decision, cause, proof, now)
         case Enact():
             result = _enact(tx, decision, cause, proof, now)
         case Refuse():
@@ -79,7 +79,7 @@ def _enact(tx: Tx, change: Enact, cause: Cause, proof: Proof, now: datetime) -> 
         case Policy() as policy:
             policies.insert(tx, policy, cause.message_key)
         case Membership() as membership:
-            memberships.put(tx, membership, now, cause.message_key)
+            memberships.put(tx, membership, now, cause.message_key, replaces=change.replaces)
     access.append(tx, _access(cause, proof, object_id=change.subject, data=change.data), now)
     return Result(Outcome.APPLIED)
 
@@ -104,17 +104,23 @@ def _access(
     )
 
 
-def _write(tx: Tx, change: Move | Record, cause: Cause, now: datetime) -> Result:
-    result = _write_one(tx, change, cause, now)
+def _write(tx: Tx, change: Move | Record, cause: Cause, proof: Proof, now: datetime) -> Result:
+    result = _write_one(tx, change, cause, proof, now)
     if change.then is None:
         return result
     # The next change chains onto the hash that only the writer knows.
     head = replace(change.then.before or change.after, audit_head=result.audit_head)
-    further = _write(tx, replace(change.then, before=head), cause, now)
+    further = _write(tx, replace(change.then, before=head), cause, proof, now)
     return replace(further, published=result.published + further.published)
 
 
-def _write_one(tx: Tx, change: Move | Record, cause: Cause, now: datetime) -> Result:
+def _proven(change: Move | Record, proof: Proof) -> Mapping[str, Any]:
+    """Return what is kept in the audit log of how a person has proven to be who they are; nothing where none acts."""
+    acts = isinstance(proof.who, Person) and proof.who.subject == change.actor.id
+    return {"proof": {**proof.record(), "sender": proof.sender}} if acts else {}
+
+
+def _write_one(tx: Tx, change: Move | Record, cause: Cause, proof: Proof, now: datetime) -> Result:
     link = audit.entry(
         change.before,
         change.after,
@@ -122,7 +128,7 @@ def _write_one(tx: Tx, change: Move | Record, cause: Cause, now: datetime) -> Re
         actor=change.actor,
         message_key=cause.message_key,
         at=now,
-        data=change.data,
+        data={**change.data, **_proven(change, proof)},
         note=change.note,
     )
     after = replace(change.after, audit_head=link.entry_hash)

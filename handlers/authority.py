@@ -4,6 +4,7 @@ Whose word it is stands first, what they may do comes from our own membership ta
 token's groups only ever narrow that; what the message says about its sender counts for nothing.
 """
 
+from dataclasses import replace
 from datetime import datetime
 
 from contracts import authority, ids
@@ -31,10 +32,31 @@ def barred(message: InboundMessage, cause: Cause, proof: Proof, rules: Rules) ->
 
     An operator's message may go on: whether it is one that failed here before is read with the rest.
     """
+    if proof.sender not in rules.senders.operators:
+        return _sender_flaw(message, cause, proof, rules)
+    if cause.queue is Queue.COMMANDS and proof.who is not None:
+        return _token_flaw(message, proof)
+    refused = authority.refusal(cause.kind, Persona.OPERATOR)
+    return Flaw(refused, "actorToken") if refused is Refusal.UNAUTHENTICATED else None
+
+
+def unreplayed(message: InboundMessage, cause: Cause, proof: Proof, rules: Rules, past: Past) -> Flaw | None:
+    """Return why an operator may not put a message back; None where they may, or where it is no operator's.
+
+    It must be on record that they do, and it must have come before from somebody whose it may be: an operator says
+    that it shall be tried again, and not whose word it is.
+    """
+    if proof.sender not in rules.senders.operators:
+        return None
+    first = [replace(proof, sender=sender) for sender in past.senders or {None}]
+    if past.replayed and any(_sender_flaw(message, cause, sent, rules) is None for sent in first):
+        return None
+    return Flaw(Refusal.FORBIDDEN_SENDER)
+
+
+def _sender_flaw(message: InboundMessage, cause: Cause, proof: Proof, rules: Rules) -> Flaw | None:
     if cause.queue is Queue.EVENTS:  # its policy lets nobody but our rule in; EventBridge sends under an id of its own
         return _service_flaw(cause)
-    if proof.sender in rules.senders.operators and (cause.queue is Queue.PAYOUTS or proof.who is not None):
-        return _token_flaw(message, proof) if proof.who is not None else None
     if cause.queue is Queue.PAYOUTS:
         return _service_flaw(cause) if proof.sender in rules.senders.payouts else Flaw(Refusal.FORBIDDEN_SENDER)
     if proof.who is None:
@@ -75,22 +97,21 @@ def acting(
 
     Args:
         cause: the message's identity.
-        proof: what came with it, which `barred` let pass.
+        proof: what came with it, which `barred` and `unreplayed` let pass.
         rules: the settings.
         member: the membership of the person who is proven.
         past: what is known of this very body from before.
         now: the transaction's time.
     """
-    if proof.sender in rules.senders.operators and cause.queue is not Queue.EVENTS and not past.replayed:
-        return Flaw(Refusal.FORBIDDEN_SENDER)
-    if not isinstance(proof.who, Person):
+    if cause.queue is not Queue.COMMANDS or not isinstance(proof.who, Person):
         return {Queue.EVENTS: _INTAKE, Queue.PAYOUTS: _SERVICE, Queue.COMMANDS: _DIRECTORY}[cause.queue]
     sent_at = min(cause.sent_at, past.first_sent_at or cause.sent_at)
     if not _holds_at(sent_at, proof.who, rules):
         return Flaw(Refusal.UNAUTHENTICATED, "actorToken")
     if now - sent_at > rules.command_age:
         return Flaw(Refusal.STALE)
-    return as_actor(proof.who, member)
+    actor = as_actor(proof.who, member)
+    return actor if actor.role is not None else Flaw(Refusal.FORBIDDEN_ROLE)
 
 
 def _holds_at(sent_at: datetime, person: Person, rules: Rules) -> bool:

@@ -190,12 +190,14 @@ class Enact:
         subject: the company or the person.
         actor: who caused it.
         data: what it says, for `access_audit`.
+        replaces: whether a row is there that it takes the place of.
     """
 
     what: Policy | Membership
     subject: UUID
     actor: Actor
     data: Mapping[str, Any] = field(default_factory=dict)
+    replaces: bool = False
 
 
 Decision = Move | Record | Enact | Refuse | Absorb

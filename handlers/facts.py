@@ -50,7 +50,9 @@ def of_work(tx: Tx, message: WorkCompleted, cause: Cause) -> Loading:
         ids.legacy_uuid(message.incident_id),
         ids.legacy_uuid(message.vendor_id),
     )
-    return Loading(found, policy=policies.newest(tx, as_uuid(message.company_id)))
+    # Mapped as the work itself is: with ids that are no UUIDs a company has its policy all the same.
+    company_id = ids.legacy_uuid(message.company_id) if message.company_id is not None else None
+    return Loading(found, policy=policies.newest(tx, company_id))
 
 
 def of_creation(tx: Tx, message: CreatePayment, _cause: Cause) -> Loading:

@@ -4,24 +4,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
+from contracts.envelope import Queue
 from contracts.ids import as_uuid
-from contracts.inbound import Cause, Parsed, PaymentCommand
+from contracts.inbound import Cause, Parsed, PaymentCommand, WorkCompleted
 from contracts.outcome import Outcome
 from contracts.payment import Membership
-from contracts.proof import Person, Proof
+from contracts.proof import Person, Proof, ProofFlaw, Unproven
 from contracts.provider import Answer
+from contracts.refusals import Refusal
 from handlers import authority
 from handlers.apply import Result, apply
 from handlers.decision import Decision, Facts, NotYet, Rules
 from handlers.facts import NONE, Loading
 from handlers.routes import ROUTES, Route
-from handlers.steps import Flaw, refuse_command, refuse_conflict
+from handlers.steps import Flaw, refuse_command, refuse_conflict, refuse_work
 from store import db, failures, inbox, memberships, moment
 from store.db import Pending, Pool, Tx
 from store.failures import Past
 from store.inbox import Known, New
 
 NO_PAST = Pending(Past)
+#: What becomes of a proof as time goes by: keys are rotated, applications and scopes change.
+OUTLIVED = frozenset({ProofFlaw.KEY, ProofFlaw.ISSUER, ProofFlaw.CLIENT, ProofFlaw.SCOPE})
 
 
 def process(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, answer: Answer | None = None) -> Result:
@@ -71,10 +75,7 @@ def _handled(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, answer: Ans
             tx.abandon()
             return Result(Outcome.DUPLICATE, payment_id=subject)
         facts, now = _facts(cause, rules, loading, answer), clock.value()
-        if isinstance(claimed, Known):
-            decision: Decision = refuse_conflict(facts, now)
-        else:
-            decision = _decide(route, parsed, facts, person, now)
+        decision = _decide(parsed, facts, person, now, known=isinstance(claimed, Known))
         return apply(tx, decision, cause, now, proof=proof, subject=subject, claimed=isinstance(claimed, New))
 
 
@@ -89,11 +90,11 @@ class _Person:
     @classmethod
     def load(cls, tx: Tx, cause: Cause, proof: Proof, operators: frozenset[str]) -> Self:
         """Ask for a person's membership, and whether this very body has been here before."""
-        person = isinstance(proof.who, Person)
+        may_be_back = cause.queue is Queue.COMMANDS or proof.sender in operators
         return cls(
             proof,
             memberships.of(tx, proof.who.subject) if isinstance(proof.who, Person) else NONE,
-            failures.past(tx, cause.queue, proof.body_digest) if person or proof.sender in operators else NO_PAST,
+            failures.past(tx, cause.queue, proof.body_digest) if may_be_back else NO_PAST,
         )
 
 
@@ -110,12 +111,19 @@ def _facts(cause: Cause, rules: Rules, loading: Loading, answer: Answer | None) 
     )
 
 
-def _decide(route: Route, parsed: Parsed, facts: Facts, person: _Person, now: datetime) -> Decision:
-    message, past = parsed.message, person.past.value()
-    actor = authority.acting(facts.cause, person.proof, facts.rules, member=person.member.value(), past=past, now=now)
+def _decide(parsed: Parsed, facts: Facts, person: _Person, now: datetime, *, known: bool) -> Decision:
+    """Decide on a message, or raise where it turns out to be nobody's; a `known` key came with other content before."""
+    message, past, cause, proof = parsed.message, person.past.value(), facts.cause, person.proof
+    if flaw := authority.unreplayed(message, cause, proof, facts.rules, past):
+        raise _NobodysWord(flaw)
+    actor = authority.acting(cause, proof, facts.rules, member=person.member.value(), past=past, now=now)
     if isinstance(actor, Flaw):
-        raise _NobodysWord(actor)
-    facts = replace(facts, actor=actor, first_sent_at=past.first_sent_at)
+        if actor.code is not Refusal.STALE:
+            raise _NobodysWord(actor)
+        return refuse_command(facts, message, now, *actor)  # it is somebody's, who is to look at the payment again
+    if known:
+        return refuse_conflict(facts, now)
+    route, facts = ROUTES[type(message)], replace(facts, actor=actor, first_sent_at=past.first_sent_at)
     if not isinstance(message, PaymentCommand) or as_uuid(message.payment_id):  # an id that is none will never come
         _wait(route, facts, now)
     return route.decide(facts, message, now)
@@ -128,13 +136,22 @@ def _turned_away(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, flaw: F
     subject = ROUTES[type(message)].subject(message, cause)
     with db.transaction(pool) as tx:
         claim = inbox.claim(tx, cause.kind, cause.inbox_key, cause.fingerprint, subject)
+        settled = inbox.knows(tx, cause.kind, parsed.cause.inbox_key, cause.fingerprint)
         clock = moment.now(tx)
-        if isinstance(claim.value(), Known):
+        if isinstance(claim.value(), Known) or (settled.value() and _held_once(proof)):
             tx.abandon()
             return Result(Outcome.DUPLICATE, payment_id=subject)
-        now = clock.value()
-        refused = refuse_command(Facts(cause, rules), message, now, *flaw)
+        now, facts = clock.value(), Facts(cause, rules)
+        if isinstance(message, WorkCompleted):
+            refused = refuse_work(facts, message, now, *flaw)
+        else:
+            refused = refuse_command(facts, message, now, *flaw)
         return apply(tx, refused, cause, now, proof=proof, subject=subject, claimed=True)
+
+
+def _held_once(proof: Proof) -> bool:
+    """Whether a proof may have held when its message was judged first: that verdict stands, it is not judged anew."""
+    return isinstance(proof.who, Unproven) and proof.who.flaw in OUTLIVED
 
 
 def _wait(route: Route, facts: Facts, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""What the back office's command line asks: what waits for approval, and what became of a command."""
+"""What the back office's command line asks: what waits for somebody, and what became of a command."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ SELECT payment_id, count(*) AS given FROM payment_approvals WHERE payment_id = A
 _WAITING = (
     SELECT
     + """
-WHERE status = 'pending_approval' AND (%(company_id)s::uuid IS NULL OR company_id = %(company_id)s)
+WHERE (status = 'pending_approval' OR (status = 'approved' AND (separate_releaser OR on_hold) AND %(approved)s))
+  AND (%(company_id)s::uuid IS NULL OR company_id = %(company_id)s)
 ORDER BY created_at, payment_id LIMIT %(limit)s
 """
 )
@@ -33,7 +34,7 @@ ORDER BY outbox_id DESC LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A payment that waits for approval; `given` is how many persons have approved it."""
+    """A payment that waits for somebody; `given` is how many persons have approved it."""
 
     payment: Payment
     given: int
@@ -49,10 +50,18 @@ class Ended:
     detail: Mapping[str, Any]
 
 
-def waiting(pool: Pool, *, company_id: UUID | None, limit: int) -> list[Waiting]:
-    """Return payments that wait for approval, the oldest first."""
+def waiting(pool: Pool, *, company_id: UUID | None, limit: int, approved: bool = False) -> list[Waiting]:
+    """Return payments that wait for approval, the oldest first.
+
+    Args:
+        pool: the database.
+        company_id: only those of this company; None for all.
+        limit: at most so many.
+        approved: also those that are approved and go on only when somebody releases them.
+    """
+    values = {"company_id": company_id, "limit": limit, "approved": approved}
     with reading(pool) as connection:
-        rows = connection.execute(_WAITING, {"company_id": company_id, "limit": limit}).fetchall()
+        rows = connection.execute(_WAITING, values).fetchall()
         given = connection.execute(_GIVEN, {"ids": [row["payment_id"] for row in rows]}).fetchall()
     counts = {row["payment_id"]: int(row["given"]) for row in given}
     return [Waiting(from_row(row), counts.get(row["payment_id"], 0)) for row in rows]
@@ -75,8 +84,10 @@ def ended(pool: Pool, kind: str, message_key: str, about: list[UUID]) -> Ended |
         about: the payment that it names, or what else its refusal may be filed under.
     """
     with reading(pool) as connection:
-        event = connection.execute(_EVENT, {"about": about, "message_key": message_key}).fetchone()
+        # The inbox first: whoever is in it has told what there is to tell, whereas the other way round a commit in
+        # between would look like an end without its event.
         inbox = connection.execute(_INBOX, {"kind": kind, "message_key": message_key}).fetchone()
+        event = connection.execute(_EVENT, {"about": about, "message_key": message_key}).fetchone()
     if event is not None:
         detail: Mapping[str, Any] = event["payload"]
         refused = detail.get("code") if "currentStatus" in detail else None

@@ -12,10 +12,10 @@ from store.db import Pending, Pool, Row, Tx, reading
 _RECORD = """
 INSERT INTO message_failures (
     failure_id, queue, sqs_message_id, kind, message_key, outcome, reason, detail, body_bytes, body_digest,
-    first_sent_at
+    sender, first_sent_at
 ) VALUES (
     %(failure_id)s, %(queue)s, %(sqs_message_id)s, %(kind)s, %(message_key)s, %(outcome)s, %(reason)s, %(detail)s,
-    %(body_bytes)s, %(body_digest)s, %(first_sent_at)s
+    %(body_bytes)s, %(body_digest)s, %(sender)s, %(first_sent_at)s
 )
 ON CONFLICT (failure_id) DO UPDATE SET
     attempts = message_failures.attempts + 1, last_failed_at = clock_timestamp(),
@@ -55,7 +55,8 @@ LIMIT %(limit)s
 """
 )
 _PAST = """
-SELECT min(failure.first_sent_at) AS first_sent_at, count(replay.replay_id) > 0 AS replayed
+SELECT min(failure.first_sent_at) AS first_sent_at, count(replay.replay_id) > 0 AS replayed,
+       coalesce(array_agg(DISTINCT failure.sender) FILTER (WHERE failure.sender IS NOT NULL), '{}') AS senders
 FROM message_failures AS failure LEFT JOIN failure_replays AS replay USING (failure_id)
 WHERE failure.body_digest = %(body_digest)s AND failure.queue = %(queue)s
 """
@@ -73,7 +74,10 @@ REPLAY_REASON_CHARS_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed handling of one SQS message; `reason` is a flaw's code or an exception's class name."""
+    """One failed handling of one SQS message.
+
+    `reason` is a flaw's code or an exception's class name, `sender` the unique id of the IAM role that sent it.
+    """
 
     queue: str
     sqs_message_id: str
@@ -84,6 +88,7 @@ class Failure:
     detail: str
     body_bytes: int
     body_digest: bytes
+    sender: str | None
     first_sent_at: datetime
 
 
@@ -143,15 +148,32 @@ class Past:
     Attributes:
         first_sent_at: when it was first sent, under whichever id; None where it never failed.
         replayed: whether an operator has put it back, on record.
+        senders: who had sent it then; an operator's word is only that it shall be tried again.
     """
 
     first_sent_at: datetime | None = None
     replayed: bool = False
+    senders: frozenset[str] = frozenset()
 
 
 def past(tx: Tx, queue: str, body_digest: bytes) -> Pending[Past]:
     """Return what is known of a body that may have failed before: put back, it has another id and sending time."""
-    return tx.ask(_PAST, {"queue": queue, "body_digest": body_digest}).map(lambda rows: Past(**rows[0]))
+    return tx.ask(_PAST, {"queue": queue, "body_digest": body_digest}).map(lambda rows: _past(rows[0]))
+
+
+def past_of(pool: Pool, queue: str, body_digest: bytes) -> Past:
+    """Return the same, asked outside a message's transaction.
+
+    Raises:
+        Transient: the database could not answer now.
+    """
+    with reading(pool) as connection:
+        row = connection.execute(_PAST, {"queue": queue, "body_digest": body_digest}).fetchone()
+    return _past(row) if row else Past()
+
+
+def _past(row: Row) -> Past:
+    return Past(row["first_sent_at"], row["replayed"], frozenset(row["senders"]))
 
 
 def record(pool: Pool, failure: Failure) -> UUID:

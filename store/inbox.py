@@ -53,6 +53,12 @@ def claim(tx: Tx, kind: str, message_key: str, fingerprint: bytes, payment_id: U
     return Pending(read)
 
 
+def knows(tx: Tx, kind: str, message_key: str, fingerprint: bytes) -> Pending[bool]:
+    """Return whether a key has had its effect already and said the same then, without claiming it."""
+    values = {"kind": kind, "message_key": message_key, "fingerprint": fingerprint}
+    return tx.ask(_KNOWN, values).map(lambda rows: bool(rows) and bool(rows[0]["same"]))
+
+
 def settle(tx: Tx, kind: str, message_key: str, outcome: Outcome, code: str | None, payment_id: UUID | None) -> None:
     """Correct a claim to how the message ended.
 

@@ -11,16 +11,17 @@ _SELECT: LiteralString = "SELECT sub AS subject, role, company_id, vendor_id, en
 _OF = _SELECT + "WHERE sub = %(subject)s"
 _LOCK = _SELECT + "WHERE sub = %(subject)s FOR UPDATE"
 _ALL = _SELECT + "ORDER BY role, company_id, vendor_id, sub"
-_PUT = """
+_INSERT = """
 INSERT INTO memberships (sub, role, company_id, vendor_id, enabled, as_of, changed_at, message_key)
 VALUES (
     %(subject)s, %(role)s, %(company_id)s, %(vendor_id)s, %(enabled)s, %(as_of)s, %(changed_at)s, %(message_key)s
 )
-ON CONFLICT (sub) DO UPDATE SET
-    role = excluded.role, company_id = excluded.company_id, vendor_id = excluded.vendor_id,
-    enabled = excluded.enabled, as_of = excluded.as_of, changed_at = excluded.changed_at,
-    message_key = excluded.message_key
-WHERE memberships.as_of <= excluded.as_of
+"""
+_CHANGE = """
+UPDATE memberships SET
+    role = %(role)s, company_id = %(company_id)s, vendor_id = %(vendor_id)s, enabled = %(enabled)s, as_of = %(as_of)s,
+    changed_at = %(changed_at)s, message_key = %(message_key)s
+WHERE sub = %(subject)s
 """
 
 
@@ -34,10 +35,19 @@ def lock(tx: Tx, subject: UUID | None) -> Pending[Membership | None]:
     return tx.ask(_LOCK, {"subject": subject}).map(_first)
 
 
-def put(tx: Tx, membership: Membership, changed_at: datetime, message_key: str) -> None:
-    """Write what a person may do from now on; an earlier word never overwrites a later one."""
+def put(tx: Tx, membership: Membership, changed_at: datetime, message_key: str, *, replaces: bool) -> None:
+    """Write what a person may do from now on.
+
+    Args:
+        tx: the message's transaction.
+        membership: the new row.
+        changed_at: the transaction's time.
+        message_key: the message that says so.
+        replaces: whether the person has a row already, which is locked. Of two first words at once one loses the
+            race: it meets the other's row when it comes again.
+    """
     values = {name: getattr(membership, name) for name in membership.__dataclass_fields__}
-    tx.send(_PUT, {**values, "changed_at": changed_at, "message_key": message_key})
+    tx.send(_CHANGE if replaces else _INSERT, {**values, "changed_at": changed_at, "message_key": message_key})
 
 
 def everybody(pool: Pool) -> list[Membership]:

@@ -23,18 +23,27 @@ SELECT log."timestamp" AS at, 'change' AS what, log.action AS name, log.actor_ty
        log.new_status AS status, log.seq AS version, log.data AS data
 FROM payment_audit_log AS log WHERE log.payment_id = %(payment_id)s
 UNION ALL
-SELECT inbox.received_at, 'refusal', inbox.consumer, inbox.message_key, told.payload ->> 'currentStatus',
+SELECT inbox.received_at, 'refusal', inbox.consumer, inbox.key, told.payload ->> 'currentStatus',
        (told.payload ->> 'currentVersion')::int,
        jsonb_build_object('code', inbox.outcome_code, 'message', told.payload ->> 'message')
-FROM message_inbox AS inbox LEFT JOIN outbox AS told
+FROM (
+    SELECT *, regexp_replace(message_key, '^own:', '') AS key FROM message_inbox
+    WHERE payment_id = %(payment_id)s AND outcome = 'refused'
+) AS inbox LEFT JOIN outbox AS told
     ON told.aggregate_id = inbox.payment_id AND told.aggregate_seq = 0 AND told.detail_type = 'PaymentCommandRejected'
-    AND told.payload ->> 'command' = inbox.consumer AND told.payload ->> 'commandId' = inbox.message_key
-WHERE inbox.payment_id = %(payment_id)s AND inbox.outcome = 'refused'
+    AND told.payload ->> 'command' = inbox.consumer AND told.payload ->> 'commandId' = inbox.key
 UNION ALL
 SELECT outbox.created_at, 'sent', outbox.detail_type, outbox.destination, NULL, nullif(outbox.aggregate_seq, 0),
        jsonb_build_object('eventId', outbox.event_id, 'publishedAt', outbox.published_at)
 FROM outbox WHERE outbox.aggregate_id = %(payment_id)s
 ORDER BY at, version NULLS LAST, what
+"""
+#: Free text of persons is personal data: none but those who were given the right see it.
+_MAY_READ_NOTES = "SELECT has_column_privilege('payment_audit_notes', 'note', 'SELECT') AS may"
+_NOTES = """
+SELECT log.seq, log.action, note.note AS text
+FROM payment_audit_log AS log JOIN payment_audit_notes AS note USING (log_id)
+WHERE log.payment_id = %(payment_id)s ORDER BY log.seq
 """
 _ATTEMPTS_UNKNOWN = """
 SELECT count(*) AS unknown,
@@ -79,6 +88,15 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteView:
+    """What a person wrote to a payment's version `seq`; no text where it has been erased."""
+
+    seq: int
+    action: str
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownAttempts:
     """Payout attempts of which nobody can say whether the money moved; the age is the oldest one's, in seconds."""
 
@@ -101,6 +119,16 @@ def timeline(pool: Pool, payment_id: UUID) -> list[TimelineEntry]:
     with reading(pool) as connection:
         rows = connection.execute(_TIMELINE, {"payment_id": payment_id}).fetchall()
     return [TimelineEntry(**row) for row in rows]
+
+
+def notes(pool: Pool, payment_id: UUID) -> list[NoteView] | None:
+    """Return what persons wrote to a payment's changes, in order; None where this database user may not read it."""
+    with reading(pool) as connection:
+        right = connection.execute(_MAY_READ_NOTES).fetchone()
+        if right is None or not right["may"]:
+            return None
+        rows = connection.execute(_NOTES, {"payment_id": payment_id}).fetchall()
+    return [NoteView(**row) for row in rows]
 
 
 def unknown_attempts(pool: Pool) -> UnknownAttempts:

@@ -159,6 +159,53 @@ END $$;
 
 ALTER FUNCTION public.guard_audit_note() OWNER TO payments_owner;
 
+CREATE FUNCTION public.guard_beneficiary() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM FROM public.payments AS payment
+    WHERE payment.payment_id = NEW.payment_id AND (
+        NEW.actor_id = payment.vendor_id OR EXISTS (
+            SELECT FROM public.memberships AS member
+            WHERE member.sub = NEW.actor_id AND member.vendor_id = payment.vendor_id
+        )
+    );
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = 'nobody lifts the hold of what they are paid by, or pays it out',
+            DETAIL = format('payment_id %s, action %s', NEW.payment_id, NEW.action);
+    END IF;
+    RETURN NEW;
+END $$;
+
+ALTER FUNCTION public.guard_beneficiary() OWNER TO payments_owner;
+
+CREATE FUNCTION public.guard_hold_kept() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    payment RECORD;
+    last TEXT;
+BEGIN
+    SELECT on_hold, hold_until INTO payment FROM public.payments WHERE payment_id = NEW.payment_id;
+    SELECT action INTO last FROM public.payment_audit_log
+    WHERE payment_id = NEW.payment_id AND action IN ('held', 'hold_released') ORDER BY seq DESC LIMIT 1;
+    IF payment.on_hold IS DISTINCT FROM (coalesce(last, '') = 'held')
+        OR (payment.on_hold AND (payment.hold_until IS NULL OR payment.hold_until > NEW."timestamp"))
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = 'an approval is recorded of no payment that is held, and lifts no hold',
+            DETAIL = format('payment_id %s, action %s', NEW.payment_id, NEW.action);
+    END IF;
+    RETURN NEW;
+END $$;
+
+ALTER FUNCTION public.guard_hold_kept() OWNER TO payments_owner;
+
 CREATE FUNCTION public.guard_line_items_complete() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -441,6 +488,7 @@ CREATE TABLE public.message_failures (
     first_sent_at timestamp with time zone NOT NULL,
     first_failed_at timestamp with time zone DEFAULT now() NOT NULL,
     last_failed_at timestamp with time zone DEFAULT now() NOT NULL,
+    sender text,
     CONSTRAINT message_failures_attempts_check CHECK ((attempts > 0)),
     CONSTRAINT message_failures_body_bytes_check CHECK ((body_bytes >= 0)),
     CONSTRAINT message_failures_body_digest_check CHECK ((octet_length(body_digest) = 32)),
@@ -449,6 +497,7 @@ CREATE TABLE public.message_failures (
     CONSTRAINT message_failures_message_key_check CHECK ((length(message_key) <= 250)),
     CONSTRAINT message_failures_outcome_check CHECK (((outcome)::text = ANY (ARRAY['invalid'::text, 'fault'::text, 'retry'::text]))),
     CONSTRAINT message_failures_queue_check CHECK ((length(queue) <= 128)),
+    CONSTRAINT message_failures_sender_check CHECK ((length(sender) <= 128)),
     CONSTRAINT message_failures_sqs_message_id_check CHECK ((length(sqs_message_id) <= 128))
 );
 
@@ -842,7 +891,11 @@ CREATE TRIGGER payment_audit_log_action BEFORE INSERT ON public.payment_audit_lo
 
 CREATE TRIGGER payment_audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.payment_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('history never changes');
 
+CREATE TRIGGER payment_audit_log_beneficiary BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN ((((new.action)::text = ANY (ARRAY['hold_released'::text, 'processing_started'::text])) AND ((new.actor_type)::text <> 'system'::text))) EXECUTE FUNCTION public.guard_beneficiary();
+
 CREATE TRIGGER payment_audit_log_chain BEFORE INSERT ON public.payment_audit_log FOR EACH ROW EXECUTE FUNCTION public.guard_audit_chain();
+
+CREATE TRIGGER payment_audit_log_hold_kept BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN (((new.action)::text = 'approval_recorded'::text)) EXECUTE FUNCTION public.guard_hold_kept();
 
 CREATE CONSTRAINT TRIGGER payment_audit_log_noted AFTER INSERT ON public.payment_audit_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.note_digest IS NOT NULL)) EXECUTE FUNCTION public.guard_audit_note();
 

@@ -36,7 +36,8 @@ _APPROVALS = """
 SELECT approver_id, level, approved_at AS at FROM payment_approvals WHERE payment_id = %(payment_id)s ORDER BY level
 """
 _AUDIT = """
-SELECT seq, action, actor_id, actor_type, previous_status, new_status, message_key, data, entry_hash, "timestamp" AS at
+SELECT seq, action, actor_id, actor_type, previous_status, new_status, message_key, data - 'proof' AS data, entry_hash,
+       "timestamp" AS at
 FROM payment_audit_log WHERE payment_id = %(payment_id)s ORDER BY seq
 """
 _PAGE: LiteralString = """

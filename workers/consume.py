@@ -19,7 +19,7 @@ from contracts.outcome import Outcome
 from contracts.proof import KeysAwayError, Proof, Unproven, Verifier
 from contracts.provider import Answer, PayoutProvider, TryLater
 from handlers.apply import Result
-from handlers.authority import barred
+from handlers.authority import barred, unreplayed
 from handlers.decision import NotYet, Rules
 from handlers.process import process
 from store import failures
@@ -205,13 +205,21 @@ class MessageHandler:
     def _processed(self, parsed: Parsed, proof: Proof) -> Result:
         answer: Answer | None = None
         if isinstance(parsed.message, ExecutePayout):
-            # Who may not order a payout must not reach the provider either.
-            if barred(parsed.message, parsed.cause, proof, self._rules):
+            if not self._may_ask(parsed, proof):
                 return process(self._pool, parsed, self._rules, proof)
             answer = payouts.ask(self._pool, self._provider, parsed.message)
             if isinstance(answer, TryLater):
                 raise ProviderBusy
         return process(self._pool, parsed, self._rules, proof, answer)
+
+    def _may_ask(self, parsed: Parsed, proof: Proof) -> bool:
+        """Whether who may not order a payout is kept from the provider too: what is read later would be too late."""
+        if barred(parsed.message, parsed.cause, proof, self._rules):
+            return False
+        if proof.sender not in self._rules.senders.operators:
+            return True
+        past = failures.past_of(self._pool, parsed.cause.queue, proof.body_digest)
+        return unreplayed(parsed.message, parsed.cause, proof, self._rules, past) is None
 
     def _invalid(self, delivery: Delivery, flaw: Malformed) -> _End:
         """Record a malformed message; without its row it stays in the queue, so that none is lost from sight."""
@@ -243,12 +251,13 @@ class MessageHandler:
                 queue=delivery.source.queue,
                 sqs_message_id=delivery.arrival.sqs_message_id,
                 kind=kind,
-                message_key=cause.message_key if cause else f"sqs:{delivery.arrival.sqs_message_id}",
+                message_key=cause.inbox_key if cause else f"sqs:{delivery.arrival.sqs_message_id}",
                 outcome=outcome,
                 reason=reason,
                 detail=detail,
                 body_bytes=len(_bytes(delivery)),
                 body_digest=_digest(delivery),
+                sender=delivery.arrival.sender,
                 first_sent_at=delivery.arrival.sent_at,
             ),
         )

@@ -75,6 +75,7 @@ def _announced(facts: Facts, now: datetime, after: Payment, approvals: tuple[App
         approved_at=now,
         approvals=approvals_sent(approvals),
         policy_version=after.policy_version,
+        separate_releaser=after.separate_releaser,
     )
 
 

@@ -28,7 +28,7 @@ def decide(facts: Facts, message: MembershipChanged, now: datetime) -> Decision:
         "vendorId": _text(membership.vendor_id),
         "enabled": membership.enabled,
     }
-    return Enact(membership, membership.subject, facts.actor, data)
+    return Enact(membership, membership.subject, facts.actor, data, replaces=facts.member is not None)
 
 
 def _asked(facts: Facts, message: MembershipChanged) -> Membership | Flaw:

@@ -25,6 +25,8 @@ def decide(facts: Facts, message: ReleaseHold, now: datetime) -> Decision:
         return refuse_command(facts, message, now, Refusal.ILLEGAL_TRANSITION)
     if not payment.on_hold:
         return Absorb(payment)
+    if facts.actor.gains_from(payment):
+        return refuse_command(facts, message, now, Refusal.SELF_APPROVAL)
     announcement = PaymentReleased(
         **PaymentReleased.about(after, facts.cause, now),
         released_by=facts.actor.id,

@@ -102,6 +102,8 @@ def verdict(command: Command, person: Person, terms: Terms, state: State, now: d
     """How a command ends that meets the payment in a state: applied, ignored, or the first code that applies."""
     if person.service:
         return "forbidden_role" if terms.separate_releaser else _processed(command, person, terms, state, now)
+    if person.role is None:
+        return "forbidden_role"
     if not command.well_formed or (command.until is not None and command.until <= now):
         return "invalid_field"
     return _denied(person) or _unseen(command, state) or _MET[command.kind](command, person, terms, state, now)
@@ -152,10 +154,12 @@ def _held(command: Command, _person: Person, _terms: Terms, state: State, now: d
     return IGNORED if state.held(now) and state.until == command.until else APPLIED
 
 
-def _released(_command: Command, _person: Person, _terms: Terms, state: State, _now: datetime) -> str:
+def _released(_command: Command, person: Person, _terms: Terms, state: State, _now: datetime) -> str:
     if state.status not in {PENDING, APPROVED}:
         return "illegal_transition"
-    return APPLIED if state.on_hold else IGNORED
+    if not state.on_hold:
+        return IGNORED
+    return "self_approval" if person.gains else APPLIED
 
 
 def _processed(command: Command, person: Person, terms: Terms, state: State, now: datetime) -> str:

@@ -215,6 +215,11 @@ def rush(pools: Sequence[Pool], deliveries: Sequence[Parsed]) -> Ends:
 # ---- what came of it -------------------------------------------------------------------------------------------------
 
 
+def _named(inbox_key: str) -> str:
+    """The id that a command named: the service's own, and what is nobody's, have keys apart."""
+    return inbox_key.removeprefix("own:").removeprefix("turned-away:sqs-")
+
+
 class Judge:
     """Looks at one payment after its rush."""
 
@@ -225,7 +230,7 @@ class Judge:
         with chains.snapshot(pool, payment_id) as found:
             [self._chain] = list(found)
         of_payment = "SELECT consumer, message_key, outcome, outcome_code FROM message_inbox WHERE payment_id = %s"
-        self._inbox = {row["message_key"]: row for row in rows(pool, of_payment, payment_id)}
+        self._inbox = {_named(row["message_key"]): row for row in rows(pool, of_payment, payment_id)}
         told = "SELECT payload FROM outbox WHERE aggregate_id = %s AND detail_type = 'PaymentCommandRejected'"
         self._told = {row["payload"]["commandId"]: row["payload"] for row in rows(pool, told, payment_id)}
         self._told_times = len(rows(pool, told, payment_id))
@@ -287,6 +292,10 @@ class Judge:
         told = self._told.get(command.key)
         if told is None or not told["code"] == row["outcome_code"] == result.code:
             self.findings.append(f"{command} ended as {result.code}, was told {told}, the inbox says {row}")
+            return
+        if PEOPLE[command.person][1] == Person(None):  # nobody, who learns nothing of the payment
+            if (told["code"], told["currentStatus"]) != ("forbidden_role", None):
+                self.findings.append(f"{command} was told {told}, and is nobody's")
             return
         state = self._states[told["currentVersion"] - 1]
         right = self._verdict(command, state, datetime.fromisoformat(told["timestamp"]))

@@ -92,6 +92,8 @@ UNPROVEN = Refused("unauthenticated", "actorToken", turned_away=True)
 NOT_THE_ACTOR = Refused("unauthenticated", "actor.id", turned_away=True)
 FORBIDDEN_SENDER = Refused("forbidden_sender", turned_away=True)
 FORBIDDEN = Refused("forbidden_role")
+#: Of somebody who has no role at all.
+NOBODYS = Refused("forbidden_role", turned_away=True)
 WRONG_COMPANY = Refused("wrong_company")
 SELF_APPROVAL = Refused("self_approval")
 
@@ -440,7 +442,7 @@ def _in_groups(person: str, *groups: str) -> Make:
 ROLES = [
     *cases(
         "roles",
-        FORBIDDEN,
+        NOBODYS,
         {
             "a dispatcher who is only in the admins' group": _in_groups("dispatcher", "admin"),
             "a dispatcher in no group": approval("dispatcher", actorToken=lambda world: world.token("dispatcher", [])),
@@ -450,9 +452,14 @@ ROLES = [
     ),
     *cases(
         "roles",
+        NOBODYS,
+        {"a vendor who is in the dispatchers' group": _in_groups("vendor user", "dispatcher")},
+        "vendor user",
+    ),
+    *cases(
+        "roles",
         FORBIDDEN,
         {
-            "a vendor who is in the dispatchers' group": _in_groups("vendor user", "dispatcher"),
             "a vendor who is in every group": _in_groups("vendor user", "dispatcher", "admin", "vendor"),
             "a rejection by the vendor": about("open", "RejectPayment", "vendor user"),
             "a release by the vendor": about("due", "ProcessPayment", "vendor user"),
@@ -461,7 +468,7 @@ ROLES = [
     ),
     *cases(
         "roles",
-        FORBIDDEN,
+        NOBODYS,
         {
             "nobody in the admins' group": _in_groups("nobody", "admin"),
             "nobody in the dispatchers' group": _in_groups("nobody", "dispatcher"),
@@ -473,15 +480,15 @@ ROLES = [
     ),
     *cases(
         "roles",
-        FORBIDDEN,
+        NOBODYS,
         {
             "somebody who is suspended": approval("suspended"),
             "a hold by somebody who is suspended": about("open", "HoldPayment", "suspended"),
         },
         "suspended",
     ),
-    *cases("roles", FORBIDDEN, {"an admin who is dismissed": approval("dismissed")}, "dismissed"),
-    *cases("roles", FORBIDDEN, {"an admin in another group only": _in_groups("admin", "dispatcher")}, "admin"),
+    *cases("roles", NOBODYS, {"an admin who is dismissed": approval("dismissed")}, "dismissed"),
+    *cases("roles", NOBODYS, {"an admin in another group only": _in_groups("admin", "dispatcher")}, "admin"),
     *cases(
         "roles",
         WRONG_COMPANY,
@@ -508,6 +515,12 @@ FOUR_EYES = [
         Refused("already_decided"),
         {"the same person approves twice": approval("first", "half")},
         "first",
+    ),
+    *cases(
+        "four eyes",
+        SELF_APPROVAL,
+        {"who acts for the vendor lifts the hold": about("held", "ReleaseHold", "insider")},
+        "insider",
     ),
     *cases("four eyes", SELF_APPROVAL, {"the first releases": about("due", "ProcessPayment", "first")}, "first"),
     *cases("four eyes", SELF_APPROVAL, {"the last releases": about("due", "ProcessPayment", "second")}, "second"),
@@ -565,7 +578,7 @@ BODY = [
         },
         "vendor user",
     ),
-    *cases("body", FORBIDDEN, {"nobody says admin": _says("nobody", type="admin", role="admin")}, "nobody"),
+    *cases("body", NOBODYS, {"nobody says admin": _says("nobody", type="admin", role="admin")}, "nobody"),
     *cases(
         "body",
         SELF_APPROVAL,
@@ -682,7 +695,7 @@ REPLAY = [
     ),
     *cases(
         "replay",
-        Refused("stale", turned_away=True),
+        Refused("stale"),
         {"two days later, as it was sent then": approval("dispatcher", actorToken=_of_long_ago)},
         "dispatcher",
         failed_before=TWO_DAYS,
@@ -823,7 +836,7 @@ RIGHTS = [
     ),
     *cases(
         "rights",
-        FORBIDDEN,
+        NOBODYS,
         {
             "a policy by an admin who is dismissed": policy("dismissed"),
             "a dismissed admin comes back": promotion("dismissed"),
@@ -843,13 +856,13 @@ RIGHTS = [
     ),
     *cases(
         "rights",
-        FORBIDDEN,
+        NOBODYS,
         {"nobody makes themselves an admin": promotion("nobody", actorToken=own_token("nobody", "admin"))},
         "nobody",
     ),
     *cases(
         "rights",
-        FORBIDDEN,
+        NOBODYS,
         {"a policy by an admin in another group": policy("admin", actorToken=own_token("admin", "dispatcher"))},
         "admin",
     ),
@@ -910,6 +923,9 @@ CONTROLS = [
         "a good command whose id a forgery has named before", "contested", lambda world: world.bodies["contested"]
     ),
     *_accepted(
+        "a good approval whose payout's id others have named before", "squatted", approval("dispatcher", "squatted")
+    ),
+    *_accepted(
         "in every group, with an audience besides",
         "scattered",
         approval(
@@ -952,7 +968,18 @@ UNLISTED = [
     *_to("unlisted", UNPROVEN, {"no token": approval("dispatcher", actorToken=...)}),
 ]
 OPERATOR = [
-    *_to("operator", UNPROVEN, {"a membership without a token": enrolment("outsider", enabled=False)}),
+    *_to(
+        "operator",
+        FORBIDDEN_SENDER,
+        {"a membership that never failed": enrolment("outsider", enabled=False)},
+    ),
+    *_to(
+        "operator",
+        FORBIDDEN_SENDER,
+        {"a membership that failed and that nobody has put back": enrolment("outsider", enabled=False)},
+        failed_before=timedelta(minutes=1),
+    ),
+    *_to("operator", UNPROVEN, {"an approval without a token": approval("dispatcher", actorToken=...)}),
     *_to("operator", FORBIDDEN_SENDER, {"an approval that never failed": approval("dispatcher")}, "dispatcher"),
     *_to(
         "operator",
@@ -961,7 +988,12 @@ OPERATOR = [
         "dispatcher",
         failed_before=timedelta(minutes=1),
     ),
-    *_to("operator", FORBIDDEN_SENDER, {"an order to pay out that never failed": order("open")}, queue="payouts"),
+    *_to(
+        "operator",
+        FORBIDDEN_SENDER,
+        {"an order to pay out that never failed": order("open"), "a payout that never failed": payout()},
+        queue="payouts",
+    ),
     *_to("operator", unproven("signature"), {"a forged approval": _FORGED}),
     *_to("operator", NOT_THE_ACTOR, {"in another's name": approval("admin", actorToken=_BORROWED)}, "dispatcher"),
 ]

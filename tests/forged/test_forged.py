@@ -21,8 +21,8 @@ DENIED = [case for case in REFUSED if isinstance(case.end, Refused) and case.end
 INVALID = [case for case in CORPUS if isinstance(case.end, Invalid)]
 ACCEPTED = [case for case in CORPUS if isinstance(case.end, Accepted)]
 FLEETS = (("local",), ("unlisted", "operator"))
-#: A forgery that is sent beforehand, so that the good command of the same id comes after it.
-BEFOREHAND = 1
+#: Forgeries that are sent beforehand, so that the good commands whose ids they name come after them.
+BEFOREHAND = 2
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
+from contracts.ids import process_payment_key
 from tests.forged.forging import Mint, changed
 
 AMOUNT, OTHER_AMOUNT = 15_000, 17_500
@@ -57,12 +58,14 @@ WORKS = {
     "paid": ("ours", AMOUNT),
     "half": ("pair", AMOUNT),
     "due": ("pair", AMOUNT),
+    "held": ("ours", AMOUNT),
     "plain": ("ours", AMOUNT),
     "early": ("ours", AMOUNT),
     "late": ("ours", AMOUNT),
     "modest": ("ours", AMOUNT),
     "contested": ("ours", AMOUNT),
     "scattered": ("ours", AMOUNT),
+    "squatted": ("ours", AMOUNT),
 }
 
 
@@ -176,6 +179,15 @@ def order(payment: str, **changes: Any) -> Make:
     """The service's own order to pay out, as anybody could write it."""
     usual = {"actor": PAYOUTS, "actorToken": ..., "paymentId": lambda world: world.payments[payment]}
     return command("ProcessPayment", "nobody", **{**usual, **changes})
+
+
+def release_as_if_ours(payment: str, person: str) -> Make:
+    """A release under the id that the service's own order will have, which anybody can derive."""
+
+    def own_id(world: World) -> str:
+        return str(process_payment_key(UUID(world.payments[payment]), version=2, refusals=0))
+
+    return about(payment, "ProcessPayment", person, commandId=own_id)
 
 
 def payout(**changes: Any) -> Make:

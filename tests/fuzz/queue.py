@@ -173,7 +173,7 @@ def _dead(flaw: Malformed, failure: dict[str, Any] | None, *, letter: bool) -> s
 
 def _handled(parsed: Parsed, inbox: dict[tuple[str, str], dict[str, Any]], conflicts: set[str], message_id: str) -> str:
     cause = parsed.cause
-    row = inbox.get((cause.kind, f"turned-away:{message_id}")) or inbox.get((cause.kind, cause.message_key))
+    row = inbox.get((cause.kind, f"turned-away:{message_id}")) or inbox.get((cause.kind, cause.inbox_key))
     if row is None:
         return "FINDING sound, and without an end"
     if bytes(row["fingerprint"]) != cause.fingerprint:

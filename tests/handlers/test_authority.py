@@ -8,17 +8,19 @@ from uuid import UUID, uuid4
 import pytest
 
 from contracts import ids
+from contracts.chain import verify
 from contracts.envelope import Queue
-from contracts.inbound import Parsed
+from contracts.inbound import MembershipChanged, Parsed
 from contracts.outcome import Outcome
-from contracts.payment import Role
+from contracts.payment import Actor, ActorType, Role
 from contracts.proof import Person, Proof, ProofFlaw, Unproven
 from contracts.refusals import Refusal
-from handlers.apply import Result
-from handlers.decision import Rules, Senders
+from handlers.apply import Result, apply
+from handlers.decision import Facts, Rules, Senders
+from handlers.decisions import membership_changed
 from handlers.process import process
-from store import db, failures
-from store.db import Pool
+from store import chains, db, failures
+from store.db import Pool, Transient
 from store.failures import Failure
 from tests.kit import messages as m
 from tests.kit.funnel import fresh, once, rows
@@ -174,7 +176,7 @@ def test_a_command_that_waited_too_long_is_stale(pool: Pool, payment: UUID):
     assert [access["code"] for access in accesses(pool)] == ["stale"]
 
 
-def failed_before(pool: Pool, queue: Queue, sent_at: datetime, digest: bytes) -> UUID:
+def failed_before(pool: Pool, queue: Queue, sent_at: datetime, digest: bytes, sender: str | None = APP) -> UUID:
     return failures.record(
         pool,
         Failure(
@@ -187,6 +189,7 @@ def failed_before(pool: Pool, queue: Queue, sent_at: datetime, digest: bytes) ->
             detail="",
             body_bytes=1,
             body_digest=digest,
+            sender=sender,
             first_sent_at=sent_at,
         ),
     )
@@ -242,7 +245,7 @@ def test_nobody_but_the_service_orders_a_payout_and_who_tries_does_not_use_up_it
 
 def test_an_operator_puts_back_an_order_of_the_service(pool: Pool, payment: UUID):
     judged(pool, approval(payment))
-    replayed(pool, failed_before(pool, Queue.PAYOUTS, datetime.now(UTC), DIGEST))
+    replayed(pool, failed_before(pool, Queue.PAYOUTS, datetime.now(UTC), DIGEST, SERVICE))
     assert judged(pool, order(pool), None, OPERATOR, DIGEST).status == "processing"
 
 
@@ -333,3 +336,153 @@ def test_an_admin_sets_a_policy_and_it_is_recorded(pool: Pool):
 
 def test_finished_work_needs_no_sender_of_ours(pool: Pool):
     assert judged(pool, fresh(m.parsed(m.work())), None, "AIDAEVENTBRIDGE").outcome is Outcome.APPLIED
+
+
+def test_an_operator_brings_no_finished_work_of_their_own(pool: Pool):
+    work = fresh(m.parsed(m.work(payerType="driver_ic", driverId=str(m.DRIVER))))
+    assert judged(pool, work, None, OPERATOR, DIGEST).code is Refusal.FORBIDDEN_SENDER
+    assert rows(pool, "SELECT 1 FROM payments") == []
+    assert [access["code"] for access in accesses(pool)] == ["forbidden_sender"]
+    [told] = rows(pool, "SELECT detail_type, payload FROM outbox")
+    assert (told["detail_type"], told["payload"]["code"]) == ("WorkCompletedRejected", "forbidden_sender")
+    replayed(pool, failed_before(pool, Queue.EVENTS, datetime.now(UTC), DIGEST, None))
+    assert judged(pool, work, None, OPERATOR, DIGEST).outcome is Outcome.APPLIED
+
+
+LAUNDERED = [
+    ("an approval by another sender", Queue.COMMANDS, "AROASOMEBODY"),
+    ("an approval by the directory", Queue.COMMANDS, DIRECTORY),
+    ("an approval of which nobody knows", Queue.COMMANDS, None),
+    ("an order by an application", Queue.PAYOUTS, APP),
+    ("an order of which nobody knows", Queue.PAYOUTS, None),
+]
+
+
+@pytest.mark.parametrize(("name", "queue", "sender"), LAUNDERED, ids=[row[0] for row in LAUNDERED])
+def test_what_an_operator_puts_back_is_as_good_as_who_had_sent_it(
+    pool: Pool, payment: UUID, name: str, queue: Queue, sender: str | None
+):
+    if queue is Queue.PAYOUTS:
+        judged(pool, approval(payment))
+    parsed, who = (order(pool), None) if queue is Queue.PAYOUTS else (approval(payment), ...)
+    replayed(pool, failed_before(pool, queue, datetime.now(UTC), DIGEST, sender))
+    assert judged(pool, parsed, who, OPERATOR, DIGEST).code is Refusal.FORBIDDEN_SENDER
+    replayed(pool, failed_before(pool, queue, datetime.now(UTC), DIGEST, SERVICE if queue is Queue.PAYOUTS else APP))
+    assert judged(pool, parsed, who, OPERATOR, DIGEST).outcome is Outcome.APPLIED, "the same from who may send it"
+
+
+def test_a_word_of_the_directory_that_failed_is_put_back_as_what_it_was(pool: Pool):
+    subject = uuid4()
+    word = told(subject, role="admin", enabled=False)
+    assert judged(pool, word, None, OPERATOR, DIGEST).code is Refusal.FORBIDDEN_SENDER
+    replayed(pool, failed_before(pool, Queue.COMMANDS, datetime.now(UTC), DIGEST, DIRECTORY))
+    assert judged(pool, word, None, OPERATOR, DIGEST).outcome is Outcome.APPLIED
+    assert rows(pool, "SELECT enabled FROM memberships WHERE sub = %s", subject) == [{"enabled": False}]
+
+
+def test_an_old_word_of_the_directory_that_comes_again_counts_for_nothing(pool: Pool):
+    subject, days = uuid4(), timedelta(days=1)
+    first = told(subject, role="admin")
+    failed_before(pool, Queue.COMMANDS, datetime.now(UTC) - 2 * days, DIGEST, DIRECTORY)
+    dismissal = told(subject, role="admin", enabled=False)
+    earlier = dataclasses.replace(dismissal.cause, sent_at=datetime.now(UTC) - days)
+    assert judged(pool, dataclasses.replace(dismissal, cause=earlier), None, DIRECTORY).outcome is Outcome.APPLIED
+    assert judged(pool, first, None, DIRECTORY, DIGEST).outcome is Outcome.IGNORED, "however late its sending looks"
+    assert rows(pool, "SELECT enabled FROM memberships WHERE sub = %s", subject) == [{"enabled": False}]
+
+
+def test_of_two_first_words_at_once_the_loser_comes_again_and_nothing_is_on_record_that_was_not_done(pool: Pool):
+    subject, now = uuid4(), datetime.now(UTC)
+    older, newer = told(subject, role="admin"), told(subject, role="admin", enabled=False)
+    earlier = dataclasses.replace(older.cause, sent_at=now - timedelta(minutes=5))
+    older = dataclasses.replace(older, cause=earlier)
+    assert isinstance(older.message, MembershipChanged)
+    actor = Actor(ids.SYSTEM_DIRECTORY, ActorType.SYSTEM)
+    decision = membership_changed.decide(Facts(older.cause, RULES, actor=actor), older.message, now)
+    assert judged(pool, newer, None, DIRECTORY).outcome is Outcome.APPLIED
+    with pytest.raises(Transient), db.transaction(pool) as tx:
+        apply(tx, decision, older.cause, now, proof=Proof("sqs", DIGEST, DIRECTORY), subject=None, claimed=False)
+    assert judged(pool, older, None, DIRECTORY).outcome is Outcome.IGNORED
+    assert [access["data"]["enabled"] for access in accesses(pool)] == [False]
+
+
+def test_what_is_done_keeps_how_its_person_proved_to_be_who_they_are(pool: Pool, payment: UUID):
+    judged(pool, approval(payment))
+    judged(pool, order(pool), None, SERVICE)
+    log = rows(pool, "SELECT action, data FROM payment_audit_log ORDER BY seq")
+    assert [row["action"] for row in log if "proof" in row["data"]] == ["approved"]
+    proof = log[1]["data"]["proof"]
+    assert proof.keys() == {*TOKEN, "iat", "exp", "sender"}
+    assert proof.items() >= {**TOKEN, "sender": APP}.items()
+    with chains.snapshot(pool, payment) as found:
+        [chain] = list(found)
+    assert verify(chain) is None, "and it is part of the chain"
+
+
+def test_a_key_of_the_services_own_cannot_be_used_up_by_whoever_derives_it(pool: Pool, payment: UUID):
+    own = str(ids.process_payment_key(payment, 2, refusals=0))
+    stranger, colleague = uuid4(), uuid4()
+    member(pool, colleague, Role.DISPATCHER, company=m.COMPANY)
+    for who in (stranger, colleague):
+        body = m.command("ProcessPayment", commandId=own, paymentId=str(payment), actor=m.dispatcher(id=str(who)))
+        release = fresh(m.parsed(body))
+        assert judged(pool, release, person(release.cause.sent_at, who)).outcome is Outcome.REFUSED
+    judged(pool, approval(payment))
+    assert order(pool).cause.message_key == own
+    assert judged(pool, order(pool), None, SERVICE).status == "processing"
+
+
+def test_a_stale_command_is_told_how_the_payment_stands(pool: Pool, payment: UUID):
+    parsed = approval(payment)
+    sent_at = datetime.now(UTC) - timedelta(hours=25)
+    judged(pool, dataclasses.replace(parsed, cause=dataclasses.replace(parsed.cause, sent_at=sent_at)))
+    [event] = rows(pool, "SELECT payload FROM outbox WHERE detail_type = 'PaymentCommandRejected'")
+    told = event["payload"]
+    assert (told["code"], told["currentStatus"], told["currentVersion"]) == ("stale", "pending_approval", 1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "days_ago"), [((), 0), (("dispatcher",), 9)], ids=["no member", "with an expired token"]
+)
+def test_nobodys_contradiction_is_a_denial_and_no_conflict(
+    pool: Pool, payment: UUID, groups: tuple[str, ...], days_ago: int
+):
+    good = approval(payment)
+    judged(pool, good)
+    stranger = uuid4()
+    other = approval(payment, commandId=good.cause.message_key, actor=m.dispatcher(id=str(stranger)))
+    at = other.cause.sent_at - timedelta(days=days_ago)
+    code = Refusal.UNAUTHENTICATED if days_ago else Refusal.FORBIDDEN_ROLE
+    assert judged(pool, other, person(at, stranger, groups)).code is code
+    assert [(access["code"], access["actor_id"]) for access in accesses(pool)] == [(code, stranger)]
+    assert rows(pool, "SELECT 1 FROM outbox WHERE detail_type = 'PaymentConflictDetected'") == []
+
+
+def test_who_is_no_member_does_not_use_up_the_key_that_they_name(pool: Pool, payment: UUID):
+    stranger, key = uuid4(), str(uuid4())
+    first = approval(payment, commandId=key, actor=m.dispatcher(id=str(stranger)))
+    assert judged(pool, first, person(first.cause.sent_at, stranger)).code is Refusal.FORBIDDEN_ROLE
+    assert judged(pool, approval(payment, commandId=key)).outcome is Outcome.APPLIED
+
+
+@pytest.mark.parametrize("flaw", list(ProofFlaw))
+def test_a_verdict_outlives_the_key_that_it_was_reached_with(pool: Pool, payment: UUID, flaw: ProofFlaw):
+    good = approval(payment)
+    assert judged(pool, good).outcome is Outcome.APPLIED
+    again = judged(pool, good, Unproven(flaw))
+    outlived = flaw in {ProofFlaw.KEY, ProofFlaw.ISSUER, ProofFlaw.CLIENT, ProofFlaw.SCOPE}
+    assert again.outcome is (Outcome.DUPLICATE if outlived else Outcome.REFUSED)
+    other = approval(payment, commandId=good.cause.message_key, expectedVersion=1)
+    assert judged(pool, other, Unproven(flaw)).code is Refusal.UNAUTHENTICATED, "other content was never judged"
+
+
+def test_with_ids_that_are_no_uuids_a_company_has_its_policy_all_the_same(pool: Pool):
+    member(pool, m.ADMIN, Role.ADMIN)
+    tiers = [{"currency": "USD", "approvers": 3, "roles": ["admin"]}]
+    company = str(ids.legacy_uuid("company-001"))
+    asked = fresh(m.parsed(m.command("SetApprovalPolicy", actor=m.admin(), companyId=company, tiers=tiers)))
+    assert judged(pool, asked, person(asked.cause.sent_at, m.ADMIN, ("admin",))).outcome is Outcome.APPLIED
+    rules = dataclasses.replace(RULES, allow_legacy_ids=True)
+    once(pool, m.parsed(m.work(companyId="company-001")), rules=rules)
+    [row] = rows(pool, "SELECT company_id::text, policy_version, required_approvals FROM payments")
+    assert row == {"company_id": company, "policy_version": 1, "required_approvals": 3}

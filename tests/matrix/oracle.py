@@ -19,6 +19,8 @@ ACCEPTED: dict[str, frozenset[Persona]] = {
     "WorkCompleted": frozenset({Persona.SERVICE}),
     "ExecutePayout": frozenset({Persona.SERVICE}),
 }
+#: What may come without anybody's token, so that an operator may put it back, and may not make it.
+WITHOUT_PERSON = frozenset({"ProcessPayment", "MembershipChanged", "WorkCompleted", "ExecutePayout"})
 #: Who reads what: the payment of one's own company or vendor, in full, as a list that holds it, or its history.
 READS: dict[str, frozenset[Persona]] = {
     "GET /payments/{id}": BACK_OFFICE | {Persona.VENDOR_OWN},
@@ -41,10 +43,12 @@ def of_command(kind: str, who: Persona) -> str:
     """How a persona's command of a kind ends."""
     if who in ACCEPTED[kind]:
         return "accepted"
+    if who is Persona.OPERATOR and kind in WITHOUT_PERSON:
+        return "forbidden_sender"
     if kind in {"WorkCompleted", "ExecutePayout"}:
-        return "forbidden_sender" if (kind, who) == ("ExecutePayout", Persona.OPERATOR) else "invalid"
+        return "invalid"
     if who in {Persona.ANONYMOUS, Persona.SERVICE, Persona.OPERATOR}:
-        return "forbidden_sender" if (kind, who) == ("ProcessPayment", Persona.OPERATOR) else "unauthenticated"
+        return "unauthenticated"
     foreign = who is Persona.DISPATCHER_OTHER and Persona.DISPATCHER_OWN in ACCEPTED[kind]
     return "wrong_company" if foreign else "forbidden_role"
 

@@ -74,7 +74,7 @@ class World:
         queue = Queue.COMMANDS
         if kind == "ProcessPayment" and service:
             queue = Queue.PAYOUTS
-        elif own and (who is Persona.SERVICE or (kind, who) == ("ExecutePayout", Persona.OPERATOR)):
+        elif own and service:
             queue = _OWN[kind]
         body = self._body(kind, who)
         try:
@@ -108,7 +108,7 @@ class World:
             "MembershipChanged": lambda: {"sub": str(uuid4()), "role": "admin", "enabled": True},
             "ExecutePayout": lambda: {"attemptId": str(ids.attempt_id(self.payment("ExecutePayout"), 1))},
         }
-        if kind == "WorkCompleted" and who is Persona.SERVICE:
+        if kind == "WorkCompleted" and who in {Persona.SERVICE, Persona.OPERATOR}:
             return m.envelope(self._work())
         fields = make[kind]() if kind in make else {"paymentId": str(self.payment(kind)), "reason": "Why not."}
         return m.command(kind, **{**command, **fields})

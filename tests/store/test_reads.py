@@ -14,12 +14,13 @@ from contracts.provider import Accepted, Unknown
 from contracts.refusals import MESSAGES, Refusal
 from store import reads
 from store.db import Pool
-from store.reads import UnknownAttempts
+from store.reads import NoteView, UnknownAttempts
 from store.signed_in import Page, Sight, Viewer, seeing
 from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import once, rows
 from tests.kit.proofs import member
+from tests.kit.readers import reading_pool
 
 
 def incident(number: int) -> str:
@@ -140,3 +141,13 @@ def test_unknown_attempts_are_counted_with_the_age_of_the_oldest(pool: Pool):
 def test_a_version_table_without_a_row_is_no_revision(pool: Pool):
     rows(pool, "DELETE FROM alembic_version RETURNING 1")
     assert reads.revision(pool) is None
+
+
+def test_what_persons_wrote_is_read_by_who_may_and_by_nobody_else(pool: Pool, database_url: str):
+    payment_id = create(pool)
+    once(pool, m.parsed(m.command("HoldPayment", paymentId=str(payment_id), reason="no invoice")))
+    assert reads.notes(pool, payment_id) == [NoteView(2, "held", "no invoice")]
+    forge(pool, "UPDATE payment_audit_notes SET salt = NULL, note = NULL, redacted_at = now()")
+    assert reads.notes(pool, payment_id) == [NoteView(2, "held", None)]
+    with reading_pool(database_url) as reader:
+        assert reads.notes(reader, payment_id) is None

@@ -88,6 +88,21 @@ INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_
 SELECT gen_random_uuid(), payment_id, 2, 'held', %(person)s, 'user', 'pending_approval', 'pending_approval',
     'new', entry_hash, sha256('2'), now() FROM payment_audit_log WHERE payment_id = %(pending)s AND seq = 1
 """
+LIFT: LiteralString = """
+UPDATE payments SET on_hold = false, version = 3, audit_head = sha256('3'), updated_at = now()
+WHERE payment_id = %(half)s
+"""
+LIFTED: LiteralString = """
+INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status,
+    message_key, prev_hash, entry_hash, "timestamp")
+SELECT gen_random_uuid(), payment_id, 3, 'hold_released', %(person)s, 'user', 'pending_approval', 'pending_approval',
+    'new', entry_hash, sha256('3'), now() FROM payment_audit_log WHERE payment_id = %(half)s AND seq = 2
+"""
+#: Who gains from the payments: the vendor, and who acts for them.
+PAID: tuple[tuple[str, LiteralString], ...] = (
+    ("who is paid", "%(vendor)s"),
+    ("who acts for the vendor", "%(vendors)s"),
+)
 POLICY: LiteralString = """
 INSERT INTO approval_policies (company_id, version, tiers, separate_releaser, created_by, message_key, as_of,
     created_at)
@@ -264,11 +279,32 @@ REFUSED = [
         RELEASE,
         but(but(RELEASED, "%(system)s", "%(dispatcher)s"), "'system'", "'user'"),
     ),
+    *(
+        both(
+            f"a release by {who}",
+            "payment_audit_log_beneficiary",
+            RELEASE,
+            but(but(RELEASED, "%(system)s", name), "'system'", "'user'"),
+        )
+        for who, name in PAID
+    ),
+    *(
+        both(f"a hold that is lifted by {who}", "payment_audit_log_beneficiary", LIFT, but(LIFTED, "%(person)s", name))
+        for who, name in PAID
+    ),
     both(
-        "a release by who is paid",
-        "payment_audit_log_chain",
-        RELEASE,
-        but(but(RELEASED, "%(system)s", "%(vendor)s"), "'system'", "'user'"),
+        "a hold that a recorded approval lifts",
+        "payment_audit_log_hold_kept",
+        LIFT,
+        but(LATE, "%(pending)s", "%(half)s"),
+        but(LIFTED, "'hold_released'", "'approval_recorded'"),
+    ),
+    both(
+        "an approval that is recorded during a hold",
+        "payment_audit_log_hold_kept",
+        but(LIFT, "on_hold = false, ", ""),
+        but(LATE, "%(pending)s", "%(half)s"),
+        but(LIFTED, "'hold_released'", "'approval_recorded'"),
     ),
     # policies, memberships, access
     both("a policy that skips a version", "approval_policies_in_order", POLICY),
@@ -582,12 +618,14 @@ class Builder:
         assert once(self._pool, m.parsed(self._order("ProcessPayment", payment_id), queue=Queue.PAYOUTS)).code is None
         return payment_id
 
-    def releasable(self, number: int) -> UUID:
-        tiers = [{"currency": "USD", "approvers": 1}]
-        body = m.command(
-            "SetApprovalPolicy", 99, actor=m.admin(), companyId=str(m.COMPANY), tiers=tiers, separateReleaser=True
-        )
+    def policy(self, number: int, approvers: int, *, separate_releaser: bool) -> None:
+        tiers = [{"currency": "USD", "approvers": approvers}]
+        asked = {"companyId": str(m.COMPANY), "tiers": tiers, "separateReleaser": separate_releaser}
+        body = m.command("SetApprovalPolicy", number, actor=m.admin(), **asked)
         assert once(self._pool, m.parsed(body)).outcome is Outcome.APPLIED
+
+    def releasable(self, number: int) -> UUID:
+        self.policy(99, 1, separate_releaser=True)
         payment_id = self.create(number)
         self.command("ApprovePayment", payment_id)
         return payment_id
@@ -637,7 +675,10 @@ def world(server: postgres.Server) -> World:
         }
         build.command("RejectPayment", values["cancelled"], reason="wrong price")
         values |= {"held": build.create(6), "releasable": build.releasable(7)}
-        build.command("HoldPayment", values["held"], reason="no invoice")
+        build.policy(98, 2, separate_releaser=False)
+        values["half"] = build.create(8)
+        for held in ("held", "half"):
+            build.command("HoldPayment", values[held], reason="no invoice")
         member(pool, m.ADMIN, Role.ADMIN)
         member(pool, GONE, Role.ADMIN, enabled=False)
         member(pool, VENDORS, Role.ADMIN, vendor=m.VENDOR)

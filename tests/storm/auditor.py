@@ -59,7 +59,10 @@ SELECT log.payment_id::text AS id, log.seq FROM payment_audit_log AS log
 LEFT JOIN payment_audit_note_digests AS note USING (log_id)
 WHERE note.digest IS DISTINCT FROM log.note_digest
 """
-_INBOX = "SELECT consumer, message_key AS key, outcome, outcome_code AS code FROM message_inbox"
+#: The service's own orders have a key space of their own.
+_INBOX = (
+    "SELECT consumer, regexp_replace(message_key, '^own:', '') AS key, outcome, outcome_code AS code FROM message_inbox"
+)
 _FAILURES = "SELECT encode(body_digest, 'hex') AS digest, reason FROM message_failures WHERE outcome = 'invalid'"
 _UNSENT = "SELECT destination, count(*) AS n FROM outbox WHERE published_at IS NULL OR failed_at IS NOT NULL GROUP BY 1"
 _ATTEMPTS = """

@@ -132,6 +132,7 @@ class Service:
                 detail=flaw.detail,
                 body_bytes=len(body),
                 body_digest=sha256(body.encode()).digest(),
+                sender=arrival.sender,
                 first_sent_at=arrival.sent_at,
             ),
         )

@@ -17,6 +17,7 @@ from tests.kit import bus, fauxqs, sqs
 from tests.kit.people import People
 from tests.sweep.launch import Launch, Running
 from tests.sweep.points import Point
+from workers.delivery import tens
 from workers.local import aws, pools
 from workers.local.logins import with_logins
 from workers.local.postgres import Server
@@ -122,11 +123,12 @@ class Place:
         return {**stack.environment(role), **PROFILE, "AWS_ENDPOINT_URL_EVENTBRIDGE": self.servers.bus_url}
 
     def post(self, queue: str, bodies: Sequence[str]) -> None:
-        """Put up to ten messages on a queue."""
+        """Put messages on a queue, ten to a request."""
         people = People(self.servers.keys_file, self.database_url)
         entries: Any = [{"Id": str(number), "MessageBody": people.text(body)} for number, body in enumerate(bodies)]
-        answer = self.client.send_message_batch(QueueUrl=self.queues[queue], Entries=entries)
-        assert not answer.get("Failed"), answer
+        for ten in tens(entries):
+            answer = self.client.send_message_batch(QueueUrl=self.queues[queue], Entries=ten)
+            assert not answer.get("Failed"), answer
 
     def query(self, text: str, *values: Any) -> list[dict[str, Any]]:
         """Ask the database, as its administrator."""

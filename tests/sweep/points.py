@@ -52,7 +52,8 @@ STATEMENTS: Mapping[str, str] = {
     "insert-note": r"INSERT INTO payment_audit_notes\b",
     "insert-approval": r"INSERT INTO payment_approvals\b",
     "insert-access": r"INSERT INTO access_audit \(at,",
-    "put-membership": r"INSERT INTO memberships\b",
+    "insert-membership": r"INSERT INTO memberships\b",
+    "change-membership": r"UPDATE memberships\b",
     "insert-policy": r"INSERT INTO approval_policies\b",
     "insert-outbox": r"INSERT INTO outbox\b",
     "commit": r"COMMIT\b",
@@ -96,7 +97,8 @@ _INSIDE = frozenset(
         "insert-note",
         "insert-approval",
         "insert-access",
-        "put-membership",
+        "insert-membership",
+        "change-membership",
         "insert-policy",
         "insert-outbox",
     }
@@ -185,7 +187,8 @@ _DECISION = (
     Point(_AFTER, "commit", "CancelPayment"),
 )
 _RIGHTS = (
-    Point(_AFTER, "put-membership", "MembershipChanged"),
+    Point(_AFTER, "insert-membership", "MembershipChanged"),
+    Point(_AFTER, "change-membership", "MembershipChanged"),
     Point(_AFTER, "commit", "MembershipChanged"),
     Point(_AFTER, "insert-policy", "SetApprovalPolicy"),
     Point(_AFTER, "insert-access", "SetApprovalPolicy"),

@@ -96,11 +96,11 @@ def commands() -> list[str]:
 
 
 def _rights() -> tuple[dict[str, Any], ...]:
-    """A member who is told of, a policy of another company, and an approval by a dispatcher of that one."""
-    directory = {"id": str(ids.SYSTEM_DIRECTORY), "type": "system"}
-    told = messages.command(
-        "MembershipChanged", number=7, actor=directory, issuedAt=_now(), sub=str(_id("new")), role="admin", enabled=True
-    )
+    """A new member and one who is told of again, a policy of another company, and an approval by a dispatcher of it."""
+    directory: dict[str, Any] = {"actor": {"id": str(ids.SYSTEM_DIRECTORY), "type": "system"}, "issuedAt": _now()}
+    admin: dict[str, Any] = {**directory, "role": "admin", "enabled": True}
+    new = messages.command("MembershipChanged", number=7, **admin, sub=str(_id("new")))
+    again = messages.command("MembershipChanged", number=10, **admin, sub=str(messages.ADMIN))
     policy = messages.command(
         "SetApprovalPolicy",
         number=8,
@@ -109,7 +109,7 @@ def _rights() -> tuple[dict[str, Any], ...]:
         companyId=str(messages.OTHER_COMPANY),
         tiers=[{"currency": "USD", "approvers": 2}],
     )
-    return told, policy, _command(9, "ApprovePayment", _ONE, **_AMOUNT, actor=STRANGER)
+    return new, again, policy, _command(9, "ApprovePayment", _ONE, **_AMOUNT, actor=STRANGER)
 
 
 def manifest() -> Manifest:
@@ -135,6 +135,7 @@ def manifest() -> Manifest:
         )
     )
     told.record(Word("MembershipChanged", _key(7)))
+    told.record(Word("MembershipChanged", _key(10)))
     told.record(Word("SetApprovalPolicy", _key(8)))
     for number, (kind, job, amount) in _COMMANDS.items():
         who = STRANGER if number == _STRANGERS else messages.dispatcher()

@@ -28,7 +28,7 @@ STANDING: Mapping[str, tuple[LiteralString, Sequence[tuple[Any, ...]]]] = {
             ("CancelPayment", "applied", None, 1),
             ("CreatePayment", "applied", None, 1),
             ("ExecutePayout", "applied", None, 2),
-            ("MembershipChanged", "applied", None, 1),
+            ("MembershipChanged", "applied", None, 2),
             ("ProcessPayment", "applied", None, 2),
             ("RejectPayment", "applied", None, 1),
             ("SetApprovalPolicy", "applied", None, 1),
@@ -54,6 +54,7 @@ STANDING: Mapping[str, tuple[LiteralString, Sequence[tuple[Any, ...]]]] = {
         "SELECT operation, decision, code FROM access_audit",
         [
             ("ApprovePayment", "denied", "wrong_company"),
+            ("MembershipChanged", "allowed", None),
             ("MembershipChanged", "allowed", None),
             ("SetApprovalPolicy", "allowed", None),
         ],

@@ -74,6 +74,7 @@ def failed(pool: Pool, number: int = 1, **changes: Any) -> UUID:
         "detail": "",
         "body_bytes": len(BODY.encode()),
         "body_digest": sha256(BODY.encode()).digest(),
+        "sender": None,
         "first_sent_at": m.NOW,
     }
     return failures.record(pool, Failure(**{**fields, **changes}))

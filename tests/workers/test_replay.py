@@ -55,6 +55,7 @@ def failed(pool: Pool, sqs_message_id: str, body: str = BODY, outcome: Outcome =
         detail="",
         body_bytes=len(body.encode()),
         body_digest=sha256(body.encode()).digest(),
+        sender="AIDAEVENTBRIDGE",
         first_sent_at=clock.now(),
     )
     found = failures.find(pool, failures.record(pool, failure))

@@ -9,7 +9,7 @@ import pytest
 from contracts import ids
 from contracts.lifecycle import Event, Status
 from contracts.outbound import PaymentHeld, PaymentReleased
-from contracts.payment import Payment, Role
+from contracts.payment import Actor, ActorType, Payment, Role
 from contracts.refusals import Refusal
 from handlers.decision import Absorb, Decision, Record
 from tests.handlers.decisions import ground as g
@@ -137,3 +137,16 @@ def test_of_several_reasons_the_first_in_order_of_precedence_is_told(make: Any, 
     code, fields, columns = g.flawed(HOLD_LAYERS, first)
     payment = g.payment(**columns)
     assert g.told(make(payment, **fields), payment).code is code
+
+
+@pytest.mark.parametrize("status", MAY_BE_HELD)
+@pytest.mark.parametrize("gains", ["is the vendor", "acts for the vendor"])
+def test_nobody_lifts_the_hold_of_what_they_are_paid_by(status: Status, gains: str):
+    payment = held(status)
+    is_vendor = gains == "is the vendor"
+    subject, vendor_id = (payment.vendor_id, None) if is_vendor else (m.DISPATCHER, payment.vendor_id)
+    who = Actor(subject, ActorType.USER, Role.DISPATCHER, m.COMPANY, vendor_id)
+    decision = g.decided(g.command("ReleaseHold", reason="It is mine."), payment=payment, actor=who)
+    assert g.told(decision, payment) == g.Told(Refusal.SELF_APPROVAL, None)
+    anybody = g.decided(g.command("HoldPayment", reason="Not yet."), payment=g.payment(status), actor=who)
+    assert isinstance(anybody, Record), "to stop it is anybody's right"

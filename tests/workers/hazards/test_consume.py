@@ -4,7 +4,9 @@ import dataclasses
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import structlog
@@ -15,8 +17,9 @@ from contracts.provider import Accepted, Answer, LookUp, NotFound, PayoutOrder, 
 from handlers.decision import Rules
 from handlers.decisions import work_completed
 from handlers.routes import ROUTES
-from store import db
+from store import db, failures
 from store.db import Pool, PoolOptions
+from store.failures import Failure
 from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
@@ -27,6 +30,20 @@ from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.telemetry import Metrics
 
 CANARY = "canary-8675309"
+OPERATOR = "AROAOPERATOR"
+FAILED = Failure(
+    queue=Queue.PAYOUTS,
+    sqs_message_id="sqs-0",
+    kind="ExecutePayout",
+    message_key="own:1",
+    outcome=Outcome.FAULT,
+    reason="Test",
+    detail="",
+    body_bytes=1,
+    body_digest=bytes(32),
+    sender=SENDER,
+    first_sent_at=m.NOW,
+)
 KEYS = {"queue", "message_id", "message_type", "receive_count", "outcome", "duration_ms", "critical_ms", "log_level"}
 
 
@@ -60,7 +77,13 @@ class Desk:
     commits: list[int]
 
     def take(
-        self, body: str, queue: Queue = Queue.EVENTS, *, sent_at: datetime | None = None, receives: int = 2
+        self,
+        body: str,
+        queue: Queue = Queue.EVENTS,
+        *,
+        sent_at: datetime | None = None,
+        receives: int = 2,
+        sender: str = SENDER,
     ) -> Delivery:
         """Handle a body as it would come from a queue; return the delivery with its settlement."""
         at = sent_at or datetime.now(UTC)
@@ -72,7 +95,7 @@ class Desk:
             "Attributes": {
                 "SentTimestamp": str(int(at.timestamp() * 1000)),
                 "ApproximateReceiveCount": str(receives),
-                "SenderId": SENDER,
+                "SenderId": sender,
             },
         }
         delivery = Delivery(InboundQueue(queue, "url", "dlq"), raw)
@@ -97,7 +120,7 @@ def desk(pool: Pool) -> Desk:
 def make_desk(pool: Pool, provider: ScriptedProvider | None = None) -> Desk:
     found = provider or ScriptedProvider()
     metrics, commits = Metrics(), []
-    rules = Rules(provider="scripted", senders=SENDERS)
+    rules = Rules(provider="scripted", senders=dataclasses.replace(SENDERS, operators=frozenset({OPERATOR})))
     handler = MessageHandler(pool, found, rules, TRUST, metrics, committed=lambda: commits.append(1))
     return Desk(pool, found, metrics, handler, commits)
 
@@ -377,3 +400,16 @@ def test_the_same_order_in_eight_threads_at_once_pays_once(pool: Pool):
     assert set(ends) <= {Outcome.APPLIED, Outcome.DUPLICATE, Outcome.IGNORED, Outcome.RETRY}
     assert rows(pool, "SELECT state FROM payout_attempts") == [{"state": "succeeded"}]
     assert len(rows(pool, "SELECT 1 FROM outbox WHERE detail_type = 'PaymentCompleted'")) == 1
+
+
+def test_an_operators_payout_that_is_not_on_record_does_not_reach_the_provider(desk: Desk):
+    body = processing(desk)
+    assert ended(desk.take(body, Queue.PAYOUTS, sender=OPERATOR)) == (Outcome.REFUSED, Settlement.DELETE)
+    assert desk.provider.asked == []
+    failures.record(desk.pool, dataclasses.replace(FAILED, body_digest=sha256(body.encode()).digest()))
+    [failure] = failures.recent(desk.pool, limit=1)
+    assert ended(desk.take(body, Queue.PAYOUTS, sender=OPERATOR))[0] is Outcome.DUPLICATE, "the same message once more"
+    failures.begin_replay(desk.pool, uuid4(), failure.failure_id, uuid4(), "the provider is back")
+    assert desk.provider.asked == []
+    assert ended(desk.take(body, Queue.PAYOUTS, sender=OPERATOR))[0] is Outcome.APPLIED
+    assert [asked.split()[0] for asked in desk.provider.asked] == ["look_up", "submit"]

@@ -8,12 +8,13 @@ import structlog
 
 from contracts.envelope import Queue
 from contracts.outcome import Outcome
+from contracts.payment import Role
 from handlers.decision import Rules
 from store import failures
 from store.db import Pool, StoreFault, Transient, TransientReason
 from tests.kit import messages as m
 from tests.kit.funnel import rows
-from tests.kit.proofs import SENDER, SENDERS, TRUST, signed
+from tests.kit.proofs import SENDER, SENDERS, TRUST, member, signed
 from tests.kit.providers import NoProvider
 from workers import clock
 from workers.consume import LAST_RECEIVES, MessageHandler
@@ -81,6 +82,7 @@ def test_a_malformed_body_that_cannot_be_recorded_is_not_dead_lettered(pool: Poo
     "error", [StoreFault(psycopg.errors.CheckViolation(CANARY)), Transient(TransientReason.CONNECTION, None)]
 )
 def test_a_reason_that_cannot_be_kept_changes_nothing_for_its_message(pool: Pool, monkeypatch, error):
+    member(pool, m.DISPATCHER, Role.DISPATCHER, company=m.COMPANY)
     refuse_records(monkeypatch, error)
     metrics, delivery = Metrics(), deliver(EARLY, Queue.COMMANDS, receives=LAST_RECEIVES)
     assert make(pool, metrics).handle(delivery) is Outcome.RETRY
@@ -101,6 +103,7 @@ def test_a_fault_that_cannot_be_recorded_is_still_one_event_and_keeps_its_messag
 
 
 def test_before_its_last_receives_a_retry_leaves_no_row(pool: Pool):
+    member(pool, m.DISPATCHER, Role.DISPATCHER, company=m.COMPANY)
     make(pool).handle(deliver(EARLY, Queue.COMMANDS, receives=LAST_RECEIVES - 1))
     assert rows(pool, "SELECT 1 FROM message_failures") == []
     make(pool).handle(deliver(EARLY, Queue.COMMANDS, receives=LAST_RECEIVES))

@@ -12,12 +12,13 @@ from dramatiq.middleware import CurrentMessage
 from dramatiq.worker import Worker
 
 from contracts.envelope import Queue
+from contracts.payment import Role
 from handlers.decision import Rules
 from store import db
 from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
-from tests.kit.proofs import SENDERS, TRUST, signed
+from tests.kit.proofs import SENDERS, TRUST, member, signed
 from tests.kit.providers import NoProvider
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
 from workers import clock
@@ -298,6 +299,7 @@ def test_the_real_handler_on_the_real_worker_takes_every_message_to_its_end(crow
         sqs.put(EVENTS, body)  # the bus delivers at least once
     sqs.put(EVENTS, "rubbish")
     early = signed(m.command("ApprovePayment", paymentId=str(m.INCIDENT)))
+    member(crowd, m.DISPATCHER, Role.DISPATCHER, company=m.COMPANY)
     waiting = sqs.put(Queue.COMMANDS, m.body(early))
     with working(make_broker(sqs, backoff_s=(100,)), make_handler(crowd)):
         until(lambda: not sqs.held(EVENTS), within_s=20)
