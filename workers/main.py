@@ -367,7 +367,7 @@ def run_status(settings: Settings) -> int:
     configure_logging("status", release(), settings.environment, settings.log_level)
     skew = timedelta(seconds=settings.token_skew_s)
     with stop_signal() as stop, opened_pool(settings, "status") as pool:
-        views = status.routes(pool, make_verifier(settings), skew)
+        views = status.routes(pool, make_verifier(settings), skew, settings.denials_per_minute)
         app = application(Metrics().registry, dict, DatabaseReadiness(pool), views)
         server = Server(app, settings.host, settings.status_port)
         with _serving(server) as url:

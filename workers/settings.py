@@ -25,6 +25,8 @@ INBOX_DAYS_MIN = 18
 
 #: The environment of a developer's machine; what is only for it is refused anywhere else.
 LOCAL = "local"
+#: What an environment is that does not say what it is.
+PRODUCTION = "production"
 
 Words = Annotated[tuple[str, ...], NoDecode]
 Durations = Annotated[tuple[float, ...], NoDecode]
@@ -121,7 +123,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     health_port: int = Field(9_100, ge=0, le=65_535)
     status_port: int = Field(8_080, ge=0, le=65_535)
-    environment: str = LOCAL
+    denials_per_minute: int = Field(60, ge=0, le=100_000)
+    environment: str = PRODUCTION
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     # A person at the command line

@@ -140,9 +140,11 @@ def test_every_default_can_be_written_back_as_it_is_listed():
 
 
 def test_keys_from_a_file_are_for_a_developers_machine_alone():
-    assert settings.load({"PAYMENTS_TOKEN_KEYS_FILE": "/keys.json"}).token_keys_file
-    with pytest.raises(SettingsError, match="PAYMENTS_TOKEN_KEYS_FILE is for the local stack"):
-        settings.load({"PAYMENTS_TOKEN_KEYS_FILE": "/keys.json", "PAYMENTS_ENVIRONMENT": "production"})
+    given = {"PAYMENTS_TOKEN_KEYS_FILE": "/keys.json"}
+    assert settings.load({**given, "PAYMENTS_ENVIRONMENT": "local"}).token_keys_file
+    for elsewhere in ({}, {"PAYMENTS_ENVIRONMENT": "production"}, {"PAYMENTS_ENVIRONMENT": "staging"}):
+        with pytest.raises(SettingsError, match="PAYMENTS_TOKEN_KEYS_FILE is for the local stack"):
+            settings.load({**given, **elsewhere})
 
 
 def test_nobodys_messages_are_believed_unless_somebody_is_named():

@@ -288,6 +288,14 @@ def test_who_comes_without_a_token_fills_no_table(port: int, pool: Pool):
     assert [(row["code"], row["actor_id"]) for row in accesses(pool)] == [("unauthenticated", None)]
 
 
+def test_what_proves_nobody_fills_the_record_only_so_fast(port: int, pool: Pool):
+    for _ in range(status.DENIALS_PER_MINUTE + 20):
+        assert ask(port, "/payments/pending", header="Bearer not-json")[0] == 401
+    assert len(accesses(pool)) == status.DENIALS_PER_MINUTE
+    assert ask(port, "/payments/pending", who=NOBODY)[0] == 403
+    assert len(accesses(pool)) == status.DENIALS_PER_MINUTE + 1, "who is known is recorded whatever else came in"
+
+
 class Expired(PlainVerifier):
     """Believes tokens that are over."""
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from workers.local import aws, pools, postgres, template
 from workers.local.processes import LOOPBACK, Child, LocalStackError, signals_held, take_lock
+from workers.settings import LOCAL
 
 __all__ = ["DATABASE", "LocalStackError", "Running", "StackOptions", "infrastructure", "prepare"]
 
@@ -85,6 +86,7 @@ class Running:
         pool = {"PAYMENTS_TOKEN_KEYS_FILE": str(self.token_keys_file)} if self.token_keys_file else {}
         return {
             **pool,
+            "PAYMENTS_ENVIRONMENT": LOCAL,
             "PAYMENTS_TOKEN_ISSUER": pools.ISSUER,
             "PAYMENTS_TOKEN_CLIENT_IDS": pools.CLIENT_ID,
             "PAYMENTS_COMMAND_SENDERS": aws.SENDER,
