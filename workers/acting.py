@@ -10,7 +10,7 @@ from rich.console import Console
 
 from contracts import ids
 from contracts.ids import as_uuid
-from contracts.refusals import MESSAGES, Refusal
+from contracts.refusals import DENIALS, MESSAGES, Refusal
 from store import desk
 from store.db import Pool
 from store.desk import Ended
@@ -21,6 +21,8 @@ from workers.settings import Settings
 
 #: How often the database is asked what became of a command, in seconds.
 LOOK_EVERY_S = 0.2
+#: Exit codes: refused for what the payment is, refused for who sent it, and not known yet.
+REFUSED, DENIED, UNKNOWN = 1, 4, 5
 _talk = Console(stderr=True, highlight=False)
 _out = Console(highlight=False)
 
@@ -44,6 +46,8 @@ def person(settings: Settings) -> Sender:
             token = settings.actor_token_file.read_text().strip()
         except OSError as error:
             raise ActingError(f"{settings.actor_token_file} cannot be read: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise ActingError(f"{settings.actor_token_file} holds no access token: it is no text.") from None
     else:
         raise ActingError(
             "No access token: put one into PAYMENTS_ACTOR_TOKEN, or name its file in PAYMENTS_ACTOR_TOKEN_FILE."
@@ -88,15 +92,18 @@ def wait(pool: Pool, message: dict[str, Any], *, within_s: float) -> Ended | Non
 
 
 def tell(message: dict[str, Any], found: Ended | None, *, within_s: float) -> None:
-    """Print what became of a command; end with exit code 1 where it had no effect."""
+    """Print what became of a command; end with the exit code that says why where it had no effect."""
     if found is None:
         sent = f"Command {message['commandId']} was sent"
-        _fail(f"{sent}, and nothing has come of it within {within_s:.0f} s. Are workers running?")
+        _fail(f"{sent}, and nothing has come of it within {within_s:.0f} s: it may yet. Are workers running?", UNKNOWN)
     if found.outcome == "refused":
-        _fail(_refused(found))
+        _fail(_refused(found), DENIED if found.code in DENIALS else REFUSED)
     told = found.detail
     if "status" in told:
         _out.print(f"{found.event}: {told['status']}, version {told['paymentVersion']}", soft_wrap=True)
+        if told.get("separateReleaser"):
+            release = f"payments process {told['paymentId']}"
+            _talk.print(f"Now somebody who has not approved it releases it: {release}", soft_wrap=True)
     else:
         _out.print("nothing to change: it is so already" if found.outcome == "ignored" else found.outcome)
 
@@ -109,6 +116,6 @@ def _refused(found: Ended) -> str:
     return f"Refused, {found.code}{field}: {text}{stands}"
 
 
-def _fail(text: str) -> NoReturn:
+def _fail(text: str, code: int) -> NoReturn:
     _talk.print(text, style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(code)

@@ -1,6 +1,7 @@
 """The command line: `payments ROLE` runs one role, `payments local` and `payments demo` run everything here.
 
-Standard output carries data, standard error talk. Exit codes: 0 done, 1 failed, 2 wrong usage or settings.
+Standard output carries data, standard error talk. Exit codes: 0 done, 1 failed or refused, 2 wrong usage or settings,
+4 denied, 5 sent and not known yet what becomes of it.
 """
 
 import shlex

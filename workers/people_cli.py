@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.ids import as_uuid
+from contracts.lifecycle import Event, Status
 from contracts.money import Money
 from contracts.payment import Payment, Role
+from contracts.policy import terms_of
 from store import desk, reads
 from store.db import Pool
 from store.desk import Waiting
@@ -20,6 +22,7 @@ from workers.acting import ActingError
 from workers.local import pools
 from workers.local.people import PEOPLE
 from workers.local.pools import LocalPool
+from workers.plain import cell
 from workers.sending import Sender
 from workers.settings import LOCAL, Settings
 
@@ -89,7 +92,12 @@ def hold(
     reason: Reason,
     reason_code: ReasonCode = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z"], help="When it ends by itself, with its zone.")
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M:%S%z"],
+            metavar="TIME",
+            help="When it ends by itself, with its zone: 2026-12-24T18:00:00+01:00, or with Z for UTC.",
+        ),
     ] = None,
     yes: Yes = False,
     wait: Wait = True,
@@ -128,15 +136,21 @@ def pending(
     limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="At most so many, the oldest first.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List what waits for approval, the oldest first."""
+    """List what waits for somebody, the oldest first: for approval, for its releaser, or for the end of its hold.
+
+    Whoever can log in to the database sees every company's.
+    """
     with roles.opened_pool(settings.load(), "pending", size_max=1) as pool:
-        found = desk.waiting(pool, company_id=company, limit=limit)
+        found = desk.waiting(pool, company_id=company, limit=limit + 1, approved=True)
+    shown = found[:limit]
     if json:
-        _out.print_json(data=[_waiting_json(one) for one in found])
-    elif found:
-        _out.print(_waiting_table(found))
+        _out.print_json(data=[_waiting_json(one) for one in shown])
+    elif shown:
+        _out.print(_waiting_table(shown))
     else:
-        _talk.print("Nothing waits for approval.")
+        _talk.print("Nothing waits for anybody.")
+    if len(found) > limit:
+        _talk.print(f"There are more than these {limit}: see --limit and --company.")
 
 
 @people_app.command()
@@ -185,6 +199,7 @@ def _sent(found: Settings, pool: Pool, message: dict[str, Any], within_s: float 
     if within_s is None:
         _out.print(message["commandId"])
         return
+    _talk.print(f"Sent as command {message['commandId']}.", soft_wrap=True)
     acting.tell(message, acting.wait(pool, message, within_s=within_s), within_s=within_s)
 
 
@@ -194,27 +209,49 @@ def _shown(pool: Pool, payment_id: UUID, sender: Sender) -> Payment:
     if view is None:
         raise ActingError(f"There is no payment {payment_id}.")
     payment, given = view.payment, desk.approvers(pool, payment_id)
-    table = Table(title=f"Payment {payment_id}", show_header=False, title_justify="left")
+    policy = f" (policy version {payment.policy_version})" if payment.policy_version else ""
     rows = {
-        "amount": str(payment.money),
+        "amount": payment.money,
         "for": ", ".join(line.description for line in view.lines),
-        "vendor": str(payment.vendor_id),
-        "company": str(payment.company_id or "none: only admins decide"),
+        "vendor": payment.vendor_id,
+        "company": payment.company_id or "none: only admins decide",
+        "created by": payment.created_by,
         "status": f"{payment.status}, version {payment.version}{_held(payment)}",
+        "needs": f"{terms_of(payment)}{policy}",
         "approvals": f"{len(given)} of {payment.required_approvals}"
         + (f", by {', '.join(map(str, given))}" if given else ""),
-        "you are": str(sender.id),
+        **_why_held(pool, payment),
+        "you are": sender.id,
     }
+    table = Table(title=f"Payment {payment_id}", show_header=False, title_justify="left")
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, cell(value))
     _talk.print(table)
     return payment
 
 
+def _why_held(pool: Pool, payment: Payment) -> dict[str, str]:
+    """Return the reason of a hold, where there is one that this database user may read."""
+    if not payment.held(clock.now()):
+        return {}
+    written = [note.text for note in reads.notes(pool, payment.payment_id) or () if note.action == Event.HELD]
+    return {"why held": written[-1]} if written and written[-1] else {}
+
+
 def _held(payment: Payment) -> str:
-    if not payment.on_hold:
+    if not payment.held(clock.now()):
         return ""
     return f", on hold until {payment.hold_until:%Y-%m-%d %H:%M}Z" if payment.hold_until else ", on hold"
+
+
+def _waits_for(one: Waiting) -> str:
+    """Return who or what has to come before a payment can go on."""
+    payment = one.payment
+    if payment.status is Status.PENDING_APPROVAL:
+        return f"approval, {one.given} of {payment.required_approvals} given{_held(payment)}"
+    if payment.held(clock.now()):
+        return f"the end of its hold{_held(payment)}"
+    return "its releaser" if payment.separate_releaser else "nobody: its payout is ordered"
 
 
 def _waiting_json(one: Waiting) -> dict[str, Any]:
@@ -226,9 +263,12 @@ def _waiting_json(one: Waiting) -> dict[str, Any]:
         "vendorId": str(payment.vendor_id),
         "companyId": str(payment.company_id) if payment.company_id else None,
         "createdAt": payment.created_at.isoformat(),
+        "status": payment.status,
         "approvals": one.given,
         "requiredApprovals": payment.required_approvals,
-        "onHold": payment.on_hold,
+        "approverRoles": list(payment.approver_roles),
+        "separateReleaser": payment.separate_releaser,
+        "onHold": payment.held(clock.now()),
     }
 
 
@@ -238,7 +278,7 @@ def _waiting_table(found: list[Waiting]) -> Table:
     table.add_column("payment", no_wrap=True, min_width=_ID_CHARS)
     table.add_column("amount", justify="right")
     table.add_column("waits", justify="right")
-    table.add_column("approvals")
+    table.add_column("for")
     now = clock.now()
     for one in found:
         payment = one.payment
@@ -246,7 +286,7 @@ def _waiting_table(found: list[Waiting]) -> Table:
             str(payment.payment_id),
             str(Money(payment.amount_cents, payment.currency)),
             _age((now - payment.created_at).total_seconds()),
-            f"{one.given} of {payment.required_approvals}{_held(payment)}",
+            _waits_for(one),
         )
     return table
 

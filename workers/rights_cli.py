@@ -10,9 +10,9 @@ from rich.table import Table
 from contracts import ids
 from contracts.inbound import SetApprovalPolicy
 from contracts.money import Money
-from contracts.payment import Role
-from contracts.policy import BadPolicy, Policy, Terms, asked_tiers
-from contracts.refusals import MESSAGES
+from contracts.payment import Membership, Role
+from contracts.policy import APPROVERS, APPROVERS_MAX, TIERS_MAX, BadPolicy, Policy, asked_tiers, terms_of
+from contracts.refusals import MESSAGES, Refusal
 from store import desk, memberships, policies
 from store.desk import Waiting
 from workers import acting, clock, sending, settings
@@ -28,8 +28,16 @@ _out = Console(highlight=False)
 #: How many waiting payments a dry run looks at.
 DRY_RUN_MAX = 1_000
 _TIER_PARTS = 4
+#: What a policy's field must be, where all that the service says is that it breaks its rule.
+_RULES = {
+    "upToCents": "within a currency each limit is above the one before, and only the last tier has none.",
+    "roles": f"name {' or '.join(APPROVERS)}, or both.",
+    "approvers": f"1 to {APPROVERS_MAX}.",
+    "tiers": f"1 to {TIERS_MAX} tiers.",
+}
 
 Company = Annotated[UUID, typer.Option("--company", help="The company.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 WithinS = Annotated[float, typer.Option("--within-s", min=1, help="How long to wait, in seconds.")]
 
 
@@ -119,9 +127,10 @@ def set_policy(
         bool, typer.Option("--separate-releaser", help="Somebody who has not approved it must release each payment.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show how what waits would be treated.")] = False,
+    yes: Yes = False,
     within_s: WithinS = 30,
 ) -> None:
-    """Set a company's policy, as an admin; payments that are there keep theirs."""
+    """Set a company's policy, as an admin; payments that are there keep theirs, and new ones keep this one."""
     found = settings.load()
     fields: dict[str, Any] = {
         "companyId": str(company),
@@ -131,14 +140,47 @@ def set_policy(
     with roles.opened_pool(found, "policy", size_max=1) as pool:
         known = policies.versions(pool, company)
         fields["expectedVersion"] = known[-1].version if known else 0
+        policy = _drafted(fields)
+        warnings = _short_of_people(policy, memberships.everybody(pool))
         if dry_run:
-            waiting = desk.waiting(pool, company_id=company, limit=DRY_RUN_MAX)
-            _out.print(_treated(_drafted(fields), waiting))
+            waiting = desk.waiting(pool, company_id=company, limit=DRY_RUN_MAX + 1)
+            _out.print(_treated(policy, waiting[:DRY_RUN_MAX], more=len(waiting) > DRY_RUN_MAX))
+            _warn(warnings)
             _talk.print("Nothing was sent: payments that wait keep the policy that they were created under.")
             return
-        message = sending.command("SetApprovalPolicy", acting.person(found), fields)
+        _warn(warnings)
+        sender = acting.person(found)
+        if not yes:
+            typer.confirm(f"Set version {policy.version} of the policy of {company}?", abort=True, err=True)
+        message = sending.command("SetApprovalPolicy", sender, fields)
         acting.send(found, message)
         acting.tell(message, acting.wait(pool, message, within_s=within_s), within_s=within_s)
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        _talk.print(warning, style="yellow", markup=False, soft_wrap=True)
+
+
+def _short_of_people(policy: Policy, members: list[Membership]) -> list[str]:
+    """Return which tiers nobody could meet with the members that there are: their payments would wait for ever."""
+    able = [one for one in members if one.enabled and policy.company_id in (one.company_id, _of_all(policy, one))]
+    found = []
+    for tier in policy.tiers:
+        approvers = sum(one.role in tier.roles for one in able)
+        people = sum(one.role in APPROVERS for one in able)
+        if approvers < tier.approvers or people < tier.approvers + policy.separate_releaser:
+            limit = "any amount" if tier.up_to_cents is None else f"up to {Money(tier.up_to_cents, tier.currency)}"
+            found.append(
+                f"Too few people: {tier.currency}, {limit} takes {policy.terms_of(tier)}, and {approvers} of"
+                f" {people} enabled members could approve."
+            )
+    return found
+
+
+def _of_all(policy: Policy, member: Membership) -> UUID | None:
+    """Return the company as one of an admin's, who decides for all of them."""
+    return policy.company_id if member.role is Role.ADMIN else None
 
 
 def _tier(text: str) -> dict[str, Any]:
@@ -158,7 +200,7 @@ def _drafted(fields: dict[str, Any]) -> Policy:
     message = SetApprovalPolicy.model_validate(sending.command("SetApprovalPolicy", Sender(ids.NAMESPACE), fields))
     tiers = asked_tiers(message)
     if isinstance(tiers, BadPolicy):
-        raise ActingError(f"{tiers.code} (field {tiers.field}): {MESSAGES[tiers.code]}")
+        raise ActingError(_what_is_wrong(tiers))
     now = clock.now()
     return Policy(
         UUID(fields["companyId"]),
@@ -171,26 +213,24 @@ def _drafted(fields: dict[str, Any]) -> Policy:
     )
 
 
-def _treated(policy: Policy, waiting: list[Waiting]) -> Table:
+def _what_is_wrong(bad: BadPolicy) -> str:
+    """Return what is wrong with a policy: by its field, where the code alone would not tell."""
+    rule = _RULES.get(bad.field.rpartition(".")[2]) if bad.code is Refusal.INVALID_FIELD else None
+    return f"{bad.code} (field {bad.field}): {rule or MESSAGES[bad.code]}"
+
+
+def _treated(policy: Policy, waiting: list[Waiting], *, more: bool) -> Table:
     """Return what each waiting payment takes, and what one like it would take under the new policy."""
     table = Table("payment", "amount", "takes now", f"under version {policy.version}", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
     for one in waiting:
         payment = one.payment
-        now = Terms(
-            payment.policy_version, payment.required_approvals, payment.approver_roles, payment.separate_releaser
-        )
-        then = policy.terms(payment.money)
         given = f" ({one.given} given)" if one.given else ""
-        table.add_row(str(payment.payment_id), str(payment.money), f"{_in_words(now)}{given}", _in_words(then))
-    table.title, table.title_justify = f"Payments that wait: {len(waiting)}", "left"
+        now, then = f"{terms_of(payment)}{given}", str(policy.terms(payment.money))
+        table.add_row(str(payment.payment_id), str(payment.money), now, then)
+    table.title = f"Payments that wait: {len(waiting)}{', and more that are not shown' if more else ''}"
+    table.title_justify = "left"
     return table
-
-
-def _in_words(terms: Terms) -> str:
-    who = " or ".join(terms.roles)
-    releaser = ", then a releaser" if terms.separate_releaser else ""
-    return f"{terms.approvers} x {who}{releaser}"
 
 
 def _policy_table(policy: Policy) -> Table:

@@ -152,7 +152,7 @@ def test_the_command_line_sets_a_policy_and_says_beforehand_what_it_would_do(sta
     shown = payments("policy", "set", "--company", journey.company, *tiers, "--dry-run")
     assert "1 x dispatcher or admin" in shown
     assert "2 x admin, then a releaser" in shown
-    assert payments("policy", "set", "--company", journey.company, *tiers) == "applied"
+    assert payments("policy", "set", "--company", journey.company, *tiers, "--yes") == "applied"
     assert "Version 1" in payments("policy", "show", "--company", journey.company)
     wrong = ("--tier", "USD:50000:1")
     assert "invalid_field" in payments("policy", "set", "--company", journey.company, *wrong, code=1)
