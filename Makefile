@@ -8,7 +8,7 @@ READY  := .venv/.ready
 POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-postgres-15 drills storm sweep fuzz mutations check format golden lock clean
+.PHONY: help setup run test test-postgres-15 drills storm contention sweep fuzz mutations check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -49,6 +49,9 @@ drills: $(READY) ## Kill and stop a real fleet, take Postgres away, send a backl
 storm: $(READY) ## Blow every fault at once over a real fleet; SEED=N, MESSAGES=N and MINUTES=N (10), then an independent audit
 	@$(BIN)/python -m tests.storm $(if $(SEED),--seed $(SEED)) $(if $(MESSAGES),--messages $(MESSAGES)) \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+contention: $(READY) ## Let eight workers decide about one payment with 200 commands at once, RUNS times (50); SEED=N mixes them again
+	@CONTENTION_RUNS='$(or $(RUNS),50)' $(if $(SEED),CONTENTION_SEED='$(SEED)') $(BIN)/python -m pytest tests/contention $(ARGS)
 
 sweep: $(READY) ## Kill a process at every step to the outside, restart it, audit (2 minutes)
 	@$(BIN)/python -m pytest -m sweep -v tests/sweep $(ARGS)

@@ -2,7 +2,8 @@
 
 Eight workers, each with a database connection of its own, are let loose at one moment. What each command must come to
 is told by a model of the test's own, from the payment as it was at the version that the answer names.
-CONTENTION_SEED=N mixes the same commands again; how they meet is up to the threads.
+CONTENTION_SEED=N mixes the same commands again; how they meet is up to the threads. CONTENTION_RUNS=N is how many
+payments it takes: ten are each temper in each house once, and `make contention` takes fifty.
 """
 
 import os
@@ -37,7 +38,7 @@ from tests.kit import messages as m
 from tests.kit.funnel import RULES, fresh, once, rows
 from tests.kit.proofs import member, proof_of
 
-RUNS, COMMANDS, WORKERS, REPEATS = 50, 200, 8, 10
+RUNS, COMMANDS, WORKERS, REPEATS = int(os.environ.get("CONTENTION_RUNS", "10")), 200, 8, 10
 #: Short, so that a wait for the row's lock is given up now and then, as it would be under a far greater load.
 LOCK_S = 0.02
 TRIES_MAX = 2_000
