@@ -32,6 +32,7 @@ from pydantic.alias_generators import to_camel
 
 from contracts.canonical import digest
 from contracts.envelope import (
+    DELIVERIES,
     KEY_CHARS_MAX,
     VERSION_PATTERN,
     Arrival,
@@ -507,8 +508,10 @@ KINDS: Mapping[str, type[InboundMessage]] = {
 }
 
 
-#: What the inbox keys of the service's own orders begin with.
+#: What the inbox keys of the service's own orders begin with where a person may send the same kind, by another queue:
+#: anybody can derive them, so they are kept apart from what people choose.
 OWN_KEY = "own:"
+_BY_BOTH = frozenset(kind for kind, places in DELIVERIES.items() if len(places) > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -536,13 +539,11 @@ class Cause:
 
     @property
     def inbox_key(self) -> str:
-        """Under which key the inbox knows the message.
-
-        The service's own orders have keys that anybody can derive, so they are kept apart from what people choose.
-        """
+        """Under which key the inbox knows the message."""
         if self.turned_away_as is not None:
             return self.turned_away_as
-        return f"{OWN_KEY}{self.message_key}" if self.queue is Queue.PAYOUTS else self.message_key
+        own = self.queue is Queue.PAYOUTS and self.kind in _BY_BOTH
+        return f"{OWN_KEY}{self.message_key}" if own else self.message_key
 
     @property
     def correlation(self) -> str:

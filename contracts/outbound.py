@@ -230,7 +230,7 @@ class PaymentApproved(PaymentEvent):
     policy_version: SentCount | None = None
     """The version of the approval policy that applied; null where there is none."""
     separate_releaser: bool = False
-    """Whether somebody who has not approved must release it now; otherwise it is paid out at once."""
+    """Whether somebody who has not approved must release it now; otherwise the service orders its payout itself."""
 
 
 class PaymentProcessing(PaymentEvent):

@@ -70,8 +70,8 @@ MESSAGES: dict[Refusal, str] = {
         " somebody else must give the next one."
     ),
     Refusal.SELF_APPROVAL: (
-        "Four eyes: nobody approves a payment that they created or are paid by, lifts a hold or starts a payout that"
-        " pays themselves, or releases one that they approved where the policy asks for somebody else."
+        "Four eyes: nobody approves a payment that they created or are paid by, lifts or changes its hold or starts its"
+        " payout where they are paid by it, or releases one that they approved where the policy asks for somebody else."
     ),
     Refusal.ON_HOLD: "The payment is on hold. Release it first.",
     Refusal.FRAUD_REVIEW_REQUIRED: "The payment is flagged. A fraud review must clear it first.",

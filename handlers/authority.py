@@ -108,10 +108,10 @@ def acting(
     sent_at = min(cause.sent_at, past.first_sent_at or cause.sent_at)
     if not _holds_at(sent_at, proof.who, rules):
         return Flaw(Refusal.UNAUTHENTICATED, "actorToken")
-    if now - sent_at > rules.command_age:
-        return Flaw(Refusal.STALE)
     actor = as_actor(proof.who, member)
-    return actor if actor.role is not None else Flaw(Refusal.FORBIDDEN_ROLE)
+    if actor.role is None:
+        return Flaw(Refusal.FORBIDDEN_ROLE)
+    return Flaw(Refusal.STALE) if now - sent_at > rules.command_age else actor
 
 
 def _holds_at(sent_at: datetime, person: Person, rules: Rules) -> bool:

@@ -6,7 +6,7 @@ from typing import Self
 
 from contracts.envelope import Queue
 from contracts.ids import as_uuid
-from contracts.inbound import Cause, Parsed, PaymentCommand, WorkCompleted
+from contracts.inbound import Cause, InboundMessage, Parsed, PaymentCommand, WorkCompleted
 from contracts.outcome import Outcome
 from contracts.payment import Membership
 from contracts.proof import Person, Proof, ProofFlaw, Unproven
@@ -17,14 +17,16 @@ from handlers.apply import Result, apply
 from handlers.decision import Decision, Facts, NotYet, Rules
 from handlers.facts import NONE, Loading
 from handlers.routes import ROUTES, Route
-from handlers.steps import Flaw, refuse_command, refuse_conflict, refuse_work
+from handlers.steps import Flaw, denial, refuse_command, refuse_conflict, refuse_work
 from store import db, failures, inbox, memberships, moment
 from store.db import Pending, Pool, Tx
 from store.failures import Past
 from store.inbox import Known, New
 
 NO_PAST = Pending(Past)
-#: What becomes of a proof as time goes by: keys are rotated, applications and scopes change.
+NO = Pending(bool)
+#: What becomes of a proof as time goes by: keys are rotated, applications and scopes change. A verdict on the message
+#: that was reached before stands.
 OUTLIVED = frozenset({ProofFlaw.KEY, ProofFlaw.ISSUER, ProofFlaw.CLIENT, ProofFlaw.SCOPE})
 
 
@@ -118,15 +120,25 @@ def _decide(parsed: Parsed, facts: Facts, person: _Person, now: datetime, *, kno
         raise _NobodysWord(flaw)
     actor = authority.acting(cause, proof, facts.rules, member=person.member.value(), past=past, now=now)
     if isinstance(actor, Flaw):
-        if actor.code is not Refusal.STALE:
+        if known or actor.code is not Refusal.STALE:
             raise _NobodysWord(actor)
         return refuse_command(facts, message, now, *actor)  # it is somebody's, who is to look at the payment again
-    if known:
-        return refuse_conflict(facts, now)
     route, facts = ROUTES[type(message)], replace(facts, actor=actor, first_sent_at=past.first_sent_at)
+    if known:
+        return _contradicted(message, facts, now)
     if not isinstance(message, PaymentCommand) or as_uuid(message.payment_id):  # an id that is none will never come
         _wait(route, facts, now)
     return route.decide(facts, message, now)
+
+
+def _contradicted(message: InboundMessage, facts: Facts, now: datetime) -> Decision:
+    """Announce that a known key came with other content, unless whoever says so may not say such a thing at all."""
+    payment = facts.payment
+    if facts.cause.queue is Queue.COMMANDS and (payment or not isinstance(message, PaymentCommand)):
+        company_id, vendor_id = (payment.company_id, payment.vendor_id) if payment else (None, None)
+        if denied := denial(facts, company_id=company_id, vendor_id=vendor_id):
+            raise _NobodysWord(Flaw(denied))
+    return refuse_conflict(facts, now)
 
 
 def _turned_away(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, flaw: Flaw) -> Result:
@@ -136,9 +148,10 @@ def _turned_away(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, flaw: F
     subject = ROUTES[type(message)].subject(message, cause)
     with db.transaction(pool) as tx:
         claim = inbox.claim(tx, cause.kind, cause.inbox_key, cause.fingerprint, subject)
-        settled = inbox.knows(tx, cause.kind, parsed.cause.inbox_key, cause.fingerprint)
+        outlived = isinstance(proof.who, Unproven) and proof.who.flaw in OUTLIVED
+        settled = inbox.knows(tx, cause.kind, parsed.cause.inbox_key, cause.fingerprint) if outlived else NO
         clock = moment.now(tx)
-        if isinstance(claim.value(), Known) or (settled.value() and _held_once(proof)):
+        if isinstance(claim.value(), Known) or settled.value():
             tx.abandon()
             return Result(Outcome.DUPLICATE, payment_id=subject)
         now, facts = clock.value(), Facts(cause, rules)
@@ -147,11 +160,6 @@ def _turned_away(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, flaw: F
         else:
             refused = refuse_command(facts, message, now, *flaw)
         return apply(tx, refused, cause, now, proof=proof, subject=subject, claimed=True)
-
-
-def _held_once(proof: Proof) -> bool:
-    """Whether a proof may have held when its message was judged first: that verdict stands, it is not judged anew."""
-    return isinstance(proof.who, Unproven) and proof.who.flaw in OUTLIVED
 
 
 def _wait(route: Route, facts: Facts, now: datetime) -> None:

@@ -19,14 +19,15 @@ INSERT INTO message_failures (
 )
 ON CONFLICT (failure_id) DO UPDATE SET
     attempts = message_failures.attempts + 1, last_failed_at = clock_timestamp(),
-    outcome = excluded.outcome, reason = excluded.reason, detail = excluded.detail
+    outcome = excluded.outcome, reason = excluded.reason, detail = excluded.detail,
+    sender = coalesce(message_failures.sender, excluded.sender)
 """
 # The newest attempt to replay it, and what became of the same message since it failed last: a fault that a later
 # receive has outlived is none any more, and its inbox row says so.
 _SELECT: LiteralString = """
 SELECT failure.failure_id, failure.queue, failure.sqs_message_id, failure.kind, failure.message_key, failure.outcome,
        failure.reason, coalesce(failure.detail, '') AS detail, failure.body_bytes, failure.body_digest,
-       failure.attempts, failure.first_sent_at, failure.first_failed_at, failure.last_failed_at,
+       failure.sender, failure.attempts, failure.first_sent_at, failure.first_failed_at, failure.last_failed_at,
        replay.replayed_at, replay.actor_id AS replayed_by, replay.reason AS replay_reason,
        replay.sent_at AS replay_sent_at, handled.outcome AS handled_as, handled.received_at AS handled_at
 FROM message_failures AS failure
@@ -107,6 +108,7 @@ class FailureView:
         detail: where it lies, in our own words.
         body_bytes: the size of its body.
         body_digest: SHA-256 of its body.
+        sender: the unique id of the IAM role that sent it; None where an older release recorded it.
         attempts: how often it was tried, not how often it was received.
         first_sent_at: when it was first sent, by its queue's clock.
         first_failed_at: when it failed first.
@@ -129,6 +131,7 @@ class FailureView:
     detail: str
     body_bytes: int
     body_digest: bytes
+    sender: str | None
     attempts: int
     first_sent_at: datetime
     first_failed_at: datetime

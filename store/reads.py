@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
+from contracts.inbound import OWN_KEY
 from contracts.payment import Payment
 from store.db import Pool, reading
 from store.payments import SELECT, from_row
@@ -27,7 +28,7 @@ SELECT inbox.received_at, 'refusal', inbox.consumer, inbox.key, told.payload ->>
        (told.payload ->> 'currentVersion')::int,
        jsonb_build_object('code', inbox.outcome_code, 'message', told.payload ->> 'message')
 FROM (
-    SELECT *, regexp_replace(message_key, '^own:', '') AS key FROM message_inbox
+    SELECT *, regexp_replace(message_key, '^' || %(own)s, '') AS key FROM message_inbox
     WHERE payment_id = %(payment_id)s AND outcome = 'refused'
 ) AS inbox LEFT JOIN outbox AS told
     ON told.aggregate_id = inbox.payment_id AND told.aggregate_seq = 0 AND told.detail_type = 'PaymentCommandRejected'
@@ -39,7 +40,10 @@ FROM outbox WHERE outbox.aggregate_id = %(payment_id)s
 ORDER BY at, version NULLS LAST, what
 """
 #: Free text of persons is personal data: none but those who were given the right see it.
-_MAY_READ_NOTES = "SELECT has_column_privilege('payment_audit_notes', 'note', 'SELECT') AS may"
+_MAY_READ_NOTES = """
+SELECT has_column_privilege('payment_audit_notes', 'note', 'SELECT')
+    AND has_column_privilege('payment_audit_notes', 'log_id', 'SELECT') AS may
+"""
 _NOTES = """
 SELECT log.seq, log.action, note.note AS text
 FROM payment_audit_log AS log JOIN payment_audit_notes AS note USING (log_id)
@@ -117,7 +121,7 @@ def payment(pool: Pool, payment_id: UUID) -> PaymentView | None:
 def timeline(pool: Pool, payment_id: UUID) -> list[TimelineEntry]:
     """Return what happened to a payment, in order of time."""
     with reading(pool) as connection:
-        rows = connection.execute(_TIMELINE, {"payment_id": payment_id}).fetchall()
+        rows = connection.execute(_TIMELINE, {"payment_id": payment_id, "own": OWN_KEY}).fetchall()
     return [TimelineEntry(**row) for row in rows]
 
 

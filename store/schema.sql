@@ -163,6 +163,12 @@ CREATE FUNCTION public.guard_beneficiary() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF NEW.action = 'held' AND 'held' IS DISTINCT FROM (
+        SELECT action FROM public.payment_audit_log
+        WHERE payment_id = NEW.payment_id AND action IN ('held', 'hold_released', 'approved') ORDER BY seq DESC LIMIT 1
+    ) THEN
+        RETURN NEW;
+    END IF;
     PERFORM FROM public.payments AS payment
     WHERE payment.payment_id = NEW.payment_id AND (
         NEW.actor_id = payment.vendor_id OR EXISTS (
@@ -174,7 +180,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
             CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'nobody lifts the hold of what they are paid by, or pays it out',
+            MESSAGE = 'nobody lifts or changes the hold of what they are paid by, or pays it out',
             DETAIL = format('payment_id %s, action %s', NEW.payment_id, NEW.action);
     END IF;
     RETURN NEW;
@@ -891,7 +897,7 @@ CREATE TRIGGER payment_audit_log_action BEFORE INSERT ON public.payment_audit_lo
 
 CREATE TRIGGER payment_audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.payment_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('history never changes');
 
-CREATE TRIGGER payment_audit_log_beneficiary BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN ((((new.action)::text = ANY (ARRAY['hold_released'::text, 'processing_started'::text])) AND ((new.actor_type)::text <> 'system'::text))) EXECUTE FUNCTION public.guard_beneficiary();
+CREATE TRIGGER payment_audit_log_beneficiary BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN ((((new.action)::text = ANY (ARRAY['held'::text, 'hold_released'::text, 'processing_started'::text])) AND ((new.actor_type)::text <> 'system'::text))) EXECUTE FUNCTION public.guard_beneficiary();
 
 CREATE TRIGGER payment_audit_log_chain BEFORE INSERT ON public.payment_audit_log FOR EACH ROW EXECUTE FUNCTION public.guard_audit_chain();
 
@@ -1086,6 +1092,7 @@ GRANT UPDATE(reason) ON TABLE public.message_failures TO payments_worker;
 GRANT UPDATE(detail) ON TABLE public.message_failures TO payments_worker;
 GRANT UPDATE(attempts) ON TABLE public.message_failures TO payments_worker;
 GRANT UPDATE(last_failed_at) ON TABLE public.message_failures TO payments_worker;
+GRANT UPDATE(sender) ON TABLE public.message_failures TO payments_worker;
 
 GRANT SELECT ON TABLE public.message_inbox TO payments_worker;
 GRANT DELETE ON TABLE public.message_inbox TO payments_relay;

@@ -7,6 +7,8 @@ from workers import clock
 from workers.telemetry import logger
 
 WINDOW_S = 60.0
+#: How many denied sign-ins are put on record in a minute by one process, unless it is set otherwise.
+PER_MINUTE = 60
 _log = logger(__name__)
 
 

@@ -213,7 +213,7 @@ class MessageHandler:
         return process(self._pool, parsed, self._rules, proof, answer)
 
     def _may_ask(self, parsed: Parsed, proof: Proof) -> bool:
-        """Whether who may not order a payout is kept from the provider too: what is read later would be too late."""
+        """Whether the provider may be asked on this word: that must be known before, the rest is judged afterwards."""
         if barred(parsed.message, parsed.cause, proof, self._rules):
             return False
         if proof.sender not in self._rules.senders.operators:

@@ -92,7 +92,7 @@ def list_failures(
         )
     shown, more = found[:limit], len(found) > limit
     if json:
-        _out.print_json(data={"failures": [_wire(failure) for failure in shown], "more": more})
+        _out.print_json(data={"failures": [_wire(failure) for failure in shown], "more": more}, ensure_ascii=True)
         return
     for failure in shown:
         _print(_told(failure))
@@ -153,6 +153,8 @@ def _known(pool: Pool, failure_id: UUID) -> FailureView:
     failure = failures.find(pool, failure_id)
     if failure is None:
         raise ReplayError(f"There is no failure {failure_id}. `payments failures --all` lists what there is.")
+    if failure.sender is None and failure.queue != Queue.EVENTS:
+        raise ReplayError("It is not known who had sent it, so no worker would take it: let its sender send it again.")
     return failure
 
 
@@ -171,6 +173,7 @@ def _told(failure: FailureView) -> str:
         f"{failure.failure_id}  {failure.queue}  {failure.kind or 'kind unknown'}",
         f"  {failure.outcome}: {failure.reason}{f' ({failure.detail})' if failure.detail else ''}",
         f"  tried {tries}; first sent {told(failure.first_sent_at)}, last failed {told(failure.last_failed_at)}",
+        f"  sent by {failure.sender or 'nobody that is known'}",
         f"  {replay_told(failure)}" if failure.replayed_at else "  not replayed",
         f"  {_next(failure)}",
     ]
@@ -234,6 +237,7 @@ def _wire(failure: FailureView) -> dict[str, Any]:
         "reason": failure.reason,
         "detail": failure.detail,
         "bodyBytes": failure.body_bytes,
+        "sender": failure.sender,
         "attempts": failure.attempts,
         "firstSentAt": _time(failure.first_sent_at),
         "firstFailedAt": _time(failure.first_failed_at),

@@ -164,7 +164,7 @@ def _warn(warnings: list[str]) -> None:
 
 def _short_of_people(policy: Policy, members: list[Membership]) -> list[str]:
     """Return which tiers nobody could meet with the members that there are: their payments would wait for ever."""
-    able = [one for one in members if one.enabled and policy.company_id in (one.company_id, _of_all(policy, one))]
+    able = [one for one in members if one.enabled and (one.role is Role.ADMIN or one.company_id == policy.company_id)]
     found = []
     for tier in policy.tiers:
         approvers = sum(one.role in tier.roles for one in able)
@@ -176,11 +176,6 @@ def _short_of_people(policy: Policy, members: list[Membership]) -> list[str]:
                 f" {people} enabled members could approve."
             )
     return found
-
-
-def _of_all(policy: Policy, member: Membership) -> UUID | None:
-    """Return the company as one of an admin's, who decides for all of them."""
-    return policy.company_id if member.role is Role.ADMIN else None
 
 
 def _tier(text: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from handlers.decision import Rules, Senders
 from store.db import PoolOptions
+from workers.allowance import PER_MINUTE
 
 PREFIX = "PAYMENTS_"
 #: `maxReceiveCount` of the redrive policies in deploy/messaging.yaml.
@@ -123,7 +124,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     health_port: int = Field(9_100, ge=0, le=65_535)
     status_port: int = Field(8_080, ge=0, le=65_535)
-    denials_per_minute: int = Field(60, ge=0, le=100_000)
+    denials_per_minute: int = Field(PER_MINUTE, ge=0, le=100_000)
     environment: str = PRODUCTION
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

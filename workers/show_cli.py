@@ -44,7 +44,7 @@ def show(payment_id: PaymentId, *, json: Annotated[bool, typer.Option("--json", 
         raise typer.Exit(1)
     view = detail_json(found, timeline, notes)
     if json:
-        _out.print_json(data=view)
+        _out.print_json(data=view, ensure_ascii=True)
     else:
         _print(view)
 

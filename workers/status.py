@@ -40,15 +40,12 @@ from store.db import Pool
 from store.reads import PaymentView
 from store.signed_in import Access, Page, Sight, Viewer
 from workers import signin
-from workers.allowance import Allowance
+from workers.allowance import PER_MINUTE, Allowance
 from workers.health import problem
 from workers.signin import DeniedError
 
 ONE, AUDIT = "GET /payments/{id}", "GET /payments/{id}/audit"
 PENDING, FLAGGED = "GET /payments/pending", "GET /payments/flagged"
-
-#: How many reads with tokens that prove nobody are put on record in a minute, unless it is set otherwise.
-DENIALS_PER_MINUTE = 60
 
 _TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 503: "Service Unavailable"}
 _DETAILS = {
@@ -117,22 +114,20 @@ class Door:
                 return _denied(denied)
 
     def _turned_away(self, operation: str, denied: DeniedError) -> Response:
-        # Anybody can send what proves nobody, and the record is never pruned: there is room for so much of it a minute.
-        if denied.code and (denied.person or self.allowance.take()):
+        # Anybody can send a token that is none, or has expired, and the record is never pruned: so much of it a minute.
+        if denied.code and self.allowance.take():
             signed_in.record(self.pool, _access(operation, denied, denied.person, None))
         return _denied(denied)
 
 
-def routes(
-    pool: Pool, verifier: Verifier, skew: timedelta, denials_per_minute: int = DENIALS_PER_MINUTE
-) -> list[Route]:
+def routes(pool: Pool, verifier: Verifier, skew: timedelta, denials_per_minute: int = PER_MINUTE) -> list[Route]:
     """Return the payment views; GET (and HEAD) only, everything else is 405.
 
     Args:
         pool: the database, as a member of the reading role.
         verifier: whose tokens they are.
         skew: how far the clocks of this process and of the token's issuer may be apart.
-        denials_per_minute: how many reads with tokens that prove nobody are put on record in a minute.
+        denials_per_minute: how many reads with tokens that do not hold are put on record in a minute.
     """
     door = Door(pool, verifier, skew, Allowance(denials_per_minute))
     return [

@@ -25,6 +25,8 @@ def decide(facts: Facts, message: HoldPayment, now: datetime) -> Decision:
         return refuse_command(facts, message, now, Refusal.ILLEGAL_TRANSITION)
     if payment.held(now) and payment.hold_until == message.until:
         return Absorb(payment)
+    if payment.on_hold and facts.actor.gains_from(payment):  # another end for a hold may be its end
+        return refuse_command(facts, message, now, Refusal.SELF_APPROVAL)
     return _held(facts, message, now, payment, after)
 
 

@@ -148,10 +148,12 @@ def _withdrawn(state: State, *statuses: str) -> str:
     return "already_decided" if state.status == CANCELLED else "illegal_transition"
 
 
-def _held(command: Command, _person: Person, _terms: Terms, state: State, now: datetime) -> str:
+def _held(command: Command, person: Person, _terms: Terms, state: State, now: datetime) -> str:
     if state.status not in {PENDING, APPROVED}:
         return "illegal_transition"
-    return IGNORED if state.held(now) and state.until == command.until else APPLIED
+    if state.held(now) and state.until == command.until:
+        return IGNORED
+    return "self_approval" if state.on_hold and person.gains else APPLIED
 
 
 def _released(_command: Command, person: Person, _terms: Terms, state: State, _now: datetime) -> str:

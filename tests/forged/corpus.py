@@ -519,7 +519,12 @@ FOUR_EYES = [
     *cases(
         "four eyes",
         SELF_APPROVAL,
-        {"who acts for the vendor lifts the hold": about("held", "ReleaseHold", "insider")},
+        {
+            "who acts for the vendor lifts the hold": about("held", "ReleaseHold", "insider"),
+            "who acts for the vendor lets the hold end soon": about(
+                "held", "HoldPayment", "insider", until=lambda _: later(seconds=60).isoformat()
+            ),
+        },
         "insider",
     ),
     *cases("four eyes", SELF_APPROVAL, {"the first releases": about("due", "ProcessPayment", "first")}, "first"),

@@ -103,7 +103,8 @@ class Evidence:
         """Under which key the inbox must know a command."""
         if isinstance(case.end, Refused) and case.end.turned_away:
             return f"turned-away:{self.ids[case.title]}"
-        return f"own:{self.key(case)}" if case.queue == "payouts" else self.key(case)
+        own = case.queue == "payouts" and json.loads(self.bodies[case.title])["type"] == "ProcessPayment"
+        return f"own:{self.key(case)}" if own else self.key(case)
 
     def told(self, case: Case) -> list[dict[str, Any]]:
         """What was announced about a command with the code that it must have."""

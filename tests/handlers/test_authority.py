@@ -23,6 +23,7 @@ from store import chains, db, failures
 from store.db import Pool, Transient
 from store.failures import Failure
 from tests.kit import messages as m
+from tests.kit.forgery import forge
 from tests.kit.funnel import fresh, once, rows
 from tests.kit.proofs import member
 
@@ -486,3 +487,69 @@ def test_with_ids_that_are_no_uuids_a_company_has_its_policy_all_the_same(pool: 
     once(pool, m.parsed(m.work(companyId="company-001")), rules=rules)
     [row] = rows(pool, "SELECT company_id::text, policy_version, required_approvals FROM payments")
     assert row == {"company_id": company, "policy_version": 1, "required_approvals": 3}
+
+
+def test_a_stale_command_of_nobody_uses_up_nothing_and_tells_nothing(pool: Pool, payment: UUID):
+    stranger, key = uuid4(), str(uuid4())
+    first = approval(payment, commandId=key, actor=m.dispatcher(id=str(stranger)))
+    sent_at = datetime.now(UTC) - timedelta(hours=25)
+    old = dataclasses.replace(first, cause=dataclasses.replace(first.cause, sent_at=sent_at))
+    assert judged(pool, old, person(sent_at, stranger)).code is Refusal.FORBIDDEN_ROLE
+    [event] = rows(pool, "SELECT payload FROM outbox WHERE detail_type = 'PaymentCommandRejected'")
+    assert event["payload"]["currentStatus"] is None
+    assert judged(pool, approval(payment, commandId=key)).outcome is Outcome.APPLIED
+
+
+def test_a_stale_contradiction_is_recorded_once_however_often_it_comes(pool: Pool, payment: UUID):
+    good = approval(payment)
+    judged(pool, good)
+    other = approval(payment, commandId=good.cause.message_key, expectedVersion=1)
+    sent_at = datetime.now(UTC) - timedelta(hours=25)
+    old = dataclasses.replace(other, cause=dataclasses.replace(other.cause, sent_at=sent_at))
+    proof = Proof("sqs-1", DIGEST, APP, person(sent_at))
+    outcomes = [process(pool, old, RULES, proof).outcome for _ in range(3)]
+    assert outcomes == [Outcome.REFUSED, Outcome.DUPLICATE, Outcome.DUPLICATE]
+    assert [access["code"] for access in accesses(pool)] == ["stale"]
+
+
+CONTRADICTORS = [
+    ("a vendor", {"role": Role.VENDOR, "vendor": m.VENDOR}, "vendor", Refusal.FORBIDDEN_ROLE),
+    (
+        "another company's dispatcher",
+        {"role": Role.DISPATCHER, "company": m.OTHER_COMPANY},
+        "dispatcher",
+        Refusal.WRONG_COMPANY,
+    ),
+    ("a colleague", {"role": Role.DISPATCHER, "company": m.COMPANY}, "dispatcher", Refusal.PAYLOAD_CONFLICT),
+]
+
+
+@pytest.mark.parametrize(("name", "membership", "group", "code"), CONTRADICTORS, ids=[row[0] for row in CONTRADICTORS])
+def test_a_contradiction_is_a_conflict_only_of_who_may_say_such_a_thing(
+    pool: Pool, payment: UUID, name: str, membership: Any, group: str, code: Refusal
+):
+    good, other = approval(payment), uuid4()
+    judged(pool, good)
+    member(pool, other, **membership)
+    contradiction = approval(payment, commandId=good.cause.message_key, actor=m.dispatcher(id=str(other)))
+    assert judged(pool, contradiction, person(contradiction.cause.sent_at, other, (group,))).code is code
+    conflicts = rows(pool, "SELECT 1 FROM outbox WHERE detail_type = 'PaymentConflictDetected'")
+    assert (len(conflicts), len(accesses(pool))) == ((1, 0) if code is Refusal.PAYLOAD_CONFLICT else (0, 1))
+
+
+def test_who_gains_may_stop_a_payment_whose_hold_an_approval_has_lifted(pool: Pool, payment: UUID):
+    insider = uuid4()
+    member(pool, insider, Role.DISPATCHER, company=m.COMPANY, vendor=m.VENDOR)
+
+    def hold(who: UUID, **fields: Any) -> Result:
+        body = m.command("HoldPayment", commandId=str(uuid4()), paymentId=str(payment), reason="wait", **fields)
+        asked = fresh(m.parsed({**body, "actor": m.dispatcher(id=str(who))}))
+        return judged(pool, asked, person(asked.cause.sent_at, who))
+
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert hold(m.DISPATCHER, until=until).outcome is Outcome.APPLIED
+    assert hold(insider).code is Refusal.SELF_APPROVAL
+    forge(pool, "UPDATE payments SET hold_until = now() - interval '1 second'")
+    assert judged(pool, approval(payment)).status == "approved"
+    assert hold(insider).outcome is Outcome.APPLIED, "the database knows that no hold stands"
+    assert hold(insider, until=until).code is Refusal.SELF_APPROVAL

@@ -226,3 +226,10 @@ def test_an_operator_cannot_change_what_is_on_record(pool: Pool, monitor: Pool, 
 def test_an_operator_cannot_record_a_failure(monitor: Pool):
     with pytest.raises(StoreFault, match="InsufficientPrivilege"):
         failures.record(monitor, FAILURE)
+
+
+def test_a_row_that_names_no_sender_learns_of_one_and_never_of_another(pool: Pool):
+    failures.record(pool, replace(FAILURE, sender=None))
+    for sender in ("AROAFIRST", "AROASECOND"):
+        failures.record(pool, replace(FAILURE, sender=sender))
+    assert rows(pool, "SELECT sender, attempts FROM message_failures") == [{"sender": "AROAFIRST", "attempts": 3}]

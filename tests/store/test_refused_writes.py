@@ -292,6 +292,15 @@ REFUSED = [
         both(f"a hold that is lifted by {who}", "payment_audit_log_beneficiary", LIFT, but(LIFTED, "%(person)s", name))
         for who, name in PAID
     ),
+    *(
+        both(
+            f"a hold that is changed by {who}",
+            "payment_audit_log_beneficiary",
+            but(LIFT, "on_hold = false", "hold_until = now()"),
+            but(but(LIFTED, "'hold_released'", "'held'"), "%(person)s", name),
+        )
+        for who, name in PAID
+    ),
     both(
         "a hold that a recorded approval lifts",
         "payment_audit_log_hold_kept",

@@ -74,7 +74,7 @@ def failed(pool: Pool, number: int = 1, **changes: Any) -> UUID:
         "detail": "",
         "body_bytes": len(BODY.encode()),
         "body_digest": sha256(BODY.encode()).digest(),
-        "sender": None,
+        "sender": "AROAPRODUCER",
         "first_sent_at": m.NOW,
     }
     return failures.record(pool, Failure(**{**fields, **changes}))
@@ -120,7 +120,7 @@ def test_an_id_is_never_broken_into_two_lines(monkeypatch, capsys, pool: Pool):
     monkeypatch.setattr(failures_cli, "_out", Console(highlight=False, width=30))
     assert run(monkeypatch, "failures") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert lines[0].startswith(str(failure_id))
 
 
@@ -175,6 +175,7 @@ def test_as_json_a_failure_has_every_field(monkeypatch, capsys, pool: Pool):
         "reason": "unknown_source",
         "detail": "where",
         "bodyBytes": len(BODY),
+        "sender": "AROAPRODUCER",
         "attempts": 1,
         "firstSentAt": "2026-03-01T12:00:00Z",
         "replay": None,
@@ -334,3 +335,14 @@ def test_no_body_is_ever_shown(monkeypatch, capsys, pool: Pool, sqs):
         told = capsys.readouterr()
         assert told.out + told.err
         assert "a-secret-of-the-driver" not in told.out + told.err
+
+
+@pytest.mark.parametrize("queue", list(Queue))
+def test_what_nobody_is_known_to_have_sent_is_not_put_back_unless_it_is_an_event(
+    pool: Pool, monkeypatch, capsys, queue: Queue
+):
+    """As an older release recorded it: no worker would take it, and its dead letter would be gone."""
+    failure_id = failed(pool, queue=queue, sender=None)
+    assert run(monkeypatch, *replaying(failure_id, "--dry-run")) == 1
+    refused = "It is not known who had sent it" in capsys.readouterr().err.replace("\n", " ")
+    assert refused is (queue is not Queue.EVENTS)

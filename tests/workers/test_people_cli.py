@@ -232,7 +232,7 @@ def test_what_a_vendor_wrote_does_not_reach_the_terminal_as_a_command(
 ):
     line = {"description": "Tow\x1b[2A\x1b[20G1.00\u202ehidden\x9b8m", "quantity": 1, "unitPriceCents": 15000}
     made = once(pool, m.parsed(m.work(lineItems=[line])))
-    for arguments in (("approve", "--yes", "--no-wait"), ("show",)):
+    for arguments in (("approve", "--yes", "--no-wait"), ("show",), ("show", "--json")):
         assert run(monkeypatch, arguments[0], str(made.payment_id), *arguments[1:]) == 0
         told = capsys.readouterr()
         assert not {"\x1b", "\x9b", "\u202e"} & set(told.out + told.err)

@@ -23,6 +23,7 @@ from tests.kit.funnel import once, rows
 from tests.kit.proofs import PlainVerifier, member
 from tests.kit.readers import bearer, reading_pool
 from workers import status
+from workers.allowance import PER_MINUTE
 from workers.health import DatabaseReadiness, NotReadyError, Server, application
 from workers.telemetry import Metrics
 
@@ -289,11 +290,11 @@ def test_who_comes_without_a_token_fills_no_table(port: int, pool: Pool):
 
 
 def test_what_proves_nobody_fills_the_record_only_so_fast(port: int, pool: Pool):
-    for _ in range(status.DENIALS_PER_MINUTE + 20):
+    for _ in range(PER_MINUTE + 20):
         assert ask(port, "/payments/pending", header="Bearer not-json")[0] == 401
-    assert len(accesses(pool)) == status.DENIALS_PER_MINUTE
+    assert len(accesses(pool)) == PER_MINUTE
     assert ask(port, "/payments/pending", who=NOBODY)[0] == 403
-    assert len(accesses(pool)) == status.DENIALS_PER_MINUTE + 1, "who is known is recorded whatever else came in"
+    assert len(accesses(pool)) == PER_MINUTE + 1, "who is known is recorded whatever else came in"
 
 
 class Expired(PlainVerifier):

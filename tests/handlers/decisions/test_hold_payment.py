@@ -148,5 +148,9 @@ def test_nobody_lifts_the_hold_of_what_they_are_paid_by(status: Status, gains: s
     who = Actor(subject, ActorType.USER, Role.DISPATCHER, m.COMPANY, vendor_id)
     decision = g.decided(g.command("ReleaseHold", reason="It is mine."), payment=payment, actor=who)
     assert g.told(decision, payment) == g.Told(Refusal.SELF_APPROVAL, None)
+    shorter = g.command("HoldPayment", reason="It is mine.", until=LATER.isoformat())
+    for on_hold in (payment, held(status, hold_until=LATER + timedelta(days=1)), held(status, hold_until=g.NOW)):
+        decision = g.decided(shorter, payment=on_hold, actor=who)
+        assert g.told(decision, on_hold) == g.Told(Refusal.SELF_APPROVAL, None), "another end may be its end"
     anybody = g.decided(g.command("HoldPayment", reason="Not yet."), payment=g.payment(status), actor=who)
     assert isinstance(anybody, Record), "to stop it is anybody's right"
