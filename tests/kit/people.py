@@ -21,8 +21,9 @@ LIFETIME = timedelta(hours=6)
 _AWAY_S = 60.0
 _ENROL = """
 INSERT INTO memberships (sub, role, company_id, vendor_id, enabled, as_of, changed_at, message_key)
-VALUES (%(sub)s, %(role)s, %(company)s, NULL, true, '2000-01-01Z', now(), 'test')
-ON CONFLICT (sub) DO UPDATE SET role = excluded.role, company_id = excluded.company_id
+VALUES (%(sub)s, %(role)s, %(company)s, %(vendor)s, true, '2000-01-01Z', now(), 'test')
+ON CONFLICT (sub) DO UPDATE SET
+    role = excluded.role, company_id = excluded.company_id, vendor_id = excluded.vendor_id
 """
 
 
@@ -101,10 +102,12 @@ def role_of(actor: Mapping[str, Any]) -> str | None:
 
 
 def enrol(database_url: str, actors: Iterable[Mapping[str, Any]]) -> None:
-    """Make people members as their commands say; who names no role of the back office is nobody's member."""
+    """Make people members as their commands say, vendors of a vendor of their own; who names no role is no member."""
     with psycopg.connect(database_url) as connection:
         for actor in actors:
             role = role_of(actor)
             company = actor.get("companyId") or (actor["id"] if role == "dispatcher" else None)
-            if role in {"dispatcher", "admin"}:
-                connection.execute(_ENROL, {"sub": actor["id"], "role": role, "company": company})
+            vendor = actor["id"] if role == "vendor" else None
+            if role in {"dispatcher", "admin", "vendor"}:
+                values = {"sub": actor["id"], "role": role, "company": company, "vendor": vendor}
+                connection.execute(_ENROL, values)

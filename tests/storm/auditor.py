@@ -59,10 +59,22 @@ SELECT log.payment_id::text AS id, log.seq FROM payment_audit_log AS log
 LEFT JOIN payment_audit_note_digests AS note USING (log_id)
 WHERE note.digest IS DISTINCT FROM log.note_digest
 """
-#: The service's own orders have a key space of their own.
-_INBOX = (
-    "SELECT consumer, regexp_replace(message_key, '^own:', '') AS key, outcome, outcome_code AS code FROM message_inbox"
+#: The service's own releases have a key space of their own. What is nobody's word stands under the queue's id for it;
+#: which command it was says the record of denials.
+_INBOX = """
+SELECT consumer, regexp_replace(message_key, '^own:', '') AS key, outcome, outcome_code AS code FROM message_inbox
+WHERE message_key NOT LIKE 'turned-away:%'
+"""
+_TURNED_AWAY = """
+SELECT denied.operation AS consumer, denied.message_key AS key, denied.code, count(*) AS times
+FROM access_audit AS denied
+WHERE denied.decision = 'denied' AND NOT EXISTS (
+    SELECT FROM message_inbox AS inbox
+    WHERE inbox.consumer = denied.operation AND inbox.message_key = denied.message_key AND inbox.outcome = 'refused'
 )
+GROUP BY 1, 2, 3
+"""
+_TURNED_AWAY_TIMES = "SELECT count(*) AS n FROM message_inbox WHERE message_key LIKE 'turned-away:%'"
 _FAILURES = "SELECT encode(body_digest, 'hex') AS digest, reason FROM message_failures WHERE outcome = 'invalid'"
 _UNSENT = "SELECT destination, count(*) AS n FROM outbox WHERE published_at IS NULL OR failed_at IS NOT NULL GROUP BY 1"
 _ATTEMPTS = """
@@ -144,6 +156,17 @@ class Audit:
         for row in _each(connection, _INBOX):
             self._inbox[row.consumer, row.key] = (row.outcome, row.code)
             self.figures[f"{row.outcome} {row.code}" if row.code else row.outcome] += 1
+        self._load_turned_away(connection)
+
+    def _load_turned_away(self, connection: psycopg.Connection[Any]) -> None:
+        """Take in what was nobody's word: it used up no key, which may be another's before or since."""
+        denied = list(_each(connection, _TURNED_AWAY))
+        for row in denied:
+            self._inbox.setdefault((row.consumer, row.key), ("refused", row.code))
+            self.figures[f"turned away {row.code}"] += row.times
+        [found] = _each(connection, _TURNED_AWAY_TIMES)
+        told = sum(row.times for row in denied)
+        self._demand(found.n == told, "turned away", "the inbox", f"{found.n} were, and {told} are on record")
 
     # -- histories: legal, complete, chained, and each row caused by its message
 
@@ -223,7 +246,9 @@ class Audit:
             self._said.conflicts[detail["messageKey"]].add(identity)
         else:
             key = detail["causationId"]
-            self._demand(key not in self._said.refusals, "one id", key, f"{kind} with two ids")
+            # Nobody's word has no key of its own: sent twice by its sender it is refused twice.
+            nobodys = detail.get("currentStatus", "") is None and detail["code"] == "forbidden_role"
+            self._demand(nobodys or key not in self._said.refusals, "one id", key, f"{kind} with two ids")
             self._said.refusals[key] = dict(detail)
 
     def _told_rightly(self, kind: str, detail: Mapping[str, Any]) -> None:

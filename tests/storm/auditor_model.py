@@ -129,6 +129,8 @@ def verdict(command: Command, payment: Paid | None, version: int) -> str:
     """Return how a command must end that meets a payment at a version: applied, ignored, or a refusal's code."""
     if command.actor.type == "system":
         return "unauthenticated"
+    if _role(command) is None:  # nobody, who is turned away before anything else of the command is looked at
+        return "forbidden_role"
     if command.refusal:
         return command.refusal
     if command.amount is None or command.currency is None:
@@ -139,13 +141,16 @@ def verdict(command: Command, payment: Paid | None, version: int) -> str:
 
 
 def _denied(command: Command, payment: Paid) -> str | None:
-    actor = command.actor
-    role = actor.role or ("admin" if actor.type == "admin" else None)
+    role = _role(command)
     if role not in {"dispatcher", "admin"}:
         return "forbidden_role"
-    if role == "dispatcher" and (payment.company is None or actor.company != payment.company):
+    if role == "dispatcher" and (payment.company is None or command.actor.company != payment.company):
         return "wrong_company"
     return None
+
+
+def _role(command: Command) -> str | None:
+    return command.actor.role or ("admin" if command.actor.type == "admin" else None)
 
 
 def _stale(command: Command, payment: Paid, version: int) -> str | None:

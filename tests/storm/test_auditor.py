@@ -226,7 +226,12 @@ def test_it_finds_nothing_in_a_sound_world_and_has_looked_at_everything(sound):
 
 # -- what breaks it: each leads to the finding of its name
 
-COMPLETED = "SELECT payment_id FROM payments WHERE status = 'completed' ORDER BY 1 LIMIT 1"
+#: Of work that was reported once: what was cancelled and reported again has another payment.
+COMPLETED = """
+SELECT payment_id FROM payments AS one WHERE status = 'completed' AND source = 'work_completed' AND NOT EXISTS (
+    SELECT FROM payments AS other WHERE other.incident_id = one.incident_id AND other.payment_id <> one.payment_id
+) ORDER BY 1 LIMIT 1
+"""
 
 
 def _drop_payment(world: World) -> None:
@@ -364,6 +369,14 @@ BREACHES: dict[str, tuple[Callable[[World], object], str]] = {
     "a message is lost": (
         _delete("message_inbox", "consumer = 'ApprovePayment' AND outcome = 'refused'"),
         "lost message",
+    ),
+    "what is nobody's word is not on record": (
+        _update(
+            "message_inbox",
+            "message_key = 'turned-away:' || message_key",
+            "consumer = 'WorkCompleted' AND outcome = 'refused'",
+        ),
+        "turned away",
     ),
     "an own order is lost": (_delete("message_inbox", "consumer = 'ExecutePayout'"), "lost message"),
     "a refusal is an effect": (

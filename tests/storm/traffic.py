@@ -127,6 +127,7 @@ class Traffic:
             {"version": 7},
             {"actor": self._stranger(order)},
             {"actor": Person(self._id(), "user", "vendor", order.company)},
+            {"actor": Person(self._id(), "user", None, order.company)},  # nobody's member
             {"actor": Person(order.vendor, "admin", "admin")},
             {"refusal": "invalid_field", "extra": {"approvedBy": self._id()}},
         ]
