@@ -7,6 +7,7 @@ import pytest
 from contracts.envelope import Flaw
 from contracts.inbound import KINDS
 from tests.fuzz import bulk
+from tests.kit.people import person_of
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +43,9 @@ def test_what_raises_is_a_finding_and_its_body_is_kept(tmp_path, monkeypatch):
     kept = json.loads((tmp_path / found.findings[0].rpartition(" ")[2]).read_text())
     assert kept["seed"] == "a"
     assert kept["body"]
+
+
+def test_a_role_that_no_token_can_hold_is_nobodys():
+    actor = {"id": "55555555-5555-4555-8555-555555555555", "type": "user"}
+    assert person_of({"actor": {**actor, "role": "dispatcher"}})
+    assert person_of({"actor": {**actor, "role": "\ud800"}}) is None

@@ -88,7 +88,9 @@ def person_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     actor = body.get("actor")
     if not isinstance(actor, dict) or actor.get("type") == "system":
         return None
-    sound = _is_id(actor.get("id")) and isinstance(actor.get("role") or "", str)
+    role = actor.get("role") or ""
+    # A lone surrogate is a text that no token can hold.
+    sound = _is_id(actor.get("id")) and isinstance(role, str) and role.isprintable()
     return actor if sound and _is_id(actor.get("companyId") or actor["id"]) else None
 
 
