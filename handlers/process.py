@@ -24,7 +24,7 @@ from store.failures import Past
 from store.inbox import Known, New
 
 NO_PAST = Pending(Past)
-NO = Pending(bool)
+UNSETTLED = Pending(bool)
 #: What becomes of a proof as time goes by: keys are rotated, applications and scopes change. A verdict on the message
 #: that was reached before stands.
 OUTLIVED = frozenset({ProofFlaw.KEY, ProofFlaw.ISSUER, ProofFlaw.CLIENT, ProofFlaw.SCOPE})
@@ -149,7 +149,7 @@ def _turned_away(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, flaw: F
     with db.transaction(pool) as tx:
         claim = inbox.claim(tx, cause.kind, cause.inbox_key, cause.fingerprint, subject)
         outlived = isinstance(proof.who, Unproven) and proof.who.flaw in OUTLIVED
-        settled = inbox.knows(tx, cause.kind, parsed.cause.inbox_key, cause.fingerprint) if outlived else NO
+        settled = inbox.knows(tx, cause.kind, parsed.cause.inbox_key, cause.fingerprint) if outlived else UNSETTLED
         clock = moment.now(tx)
         if isinstance(claim.value(), Known) or settled.value():
             tx.abandon()
