@@ -7,7 +7,7 @@ JSON, whose `type` names it. Each kind is taken from its own queue only, in its 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -57,8 +57,13 @@ DELIVERIES: Mapping[str, frozenset[tuple[Queue, Form]]] = {
     "MembershipChanged": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
     # By a releaser on the command queue; by the service itself, after the last approval, on its own.
     "ProcessPayment": frozenset({(Queue.COMMANDS, Form.COMMAND), (Queue.PAYOUTS, Form.COMMAND)}),
+    "VendorAccountChanged": frozenset({(Queue.COMMANDS, Form.COMMAND)}),
     "ExecutePayout": frozenset({(Queue.PAYOUTS, Form.COMMAND)}),
+    "ReconcileAttempt": frozenset({(Queue.PAYOUTS, Form.COMMAND)}),
+    "ProviderEvent": frozenset({(Queue.EVENTS, Form.EVENT_BRIDGE)}),
 }
+#: What every event of the payment provider is to us, whatever it calls it: its own type stands in the event.
+PROVIDER_EVENT = "ProviderEvent"
 
 
 class Flaw(StrEnum):
@@ -123,27 +128,34 @@ class Envelope:
     source: str | None
 
 
-def open_envelope(body: str, queue: Queue, *, sources: frozenset[str]) -> Envelope:
+def open_envelope(
+    body: str, queue: Queue, *, sources: frozenset[str], provider_sources: frozenset[str] = frozenset()
+) -> Envelope:
     """Return the envelope of a body.
 
     Args:
         body: the message body as SQS delivered it.
         queue: the queue that it came from.
         sources: the EventBridge sources whose events are believed.
+        provider_sources: the EventBridge sources of the payment provider's events; a source is one or the other.
 
     Raises:
         Malformed: not parseable, or a kind, version, source or queue that is not ours.
     """
     document = parse_object(body)
     envelope = _event_bridge(document) if "detail-type" in document else _command(document)
+    if envelope.form is Form.EVENT_BRIDGE and envelope.source in provider_sources:
+        envelope = replace(envelope, kind=PROVIDER_EVENT)
     places = DELIVERIES.get(envelope.kind)
     if places is None:
         raise Malformed(Flaw.UNKNOWN_KIND)
     if (queue, envelope.form) not in places:
         raise Malformed(Flaw.WRONG_QUEUE, f"{envelope.form} on {queue}", kind=envelope.kind)
-    if envelope.form is Form.EVENT_BRIDGE and envelope.source not in sources:
+    believed = provider_sources if envelope.kind == PROVIDER_EVENT else sources
+    if envelope.form is Form.EVENT_BRIDGE and envelope.source not in believed:
         raise Malformed(Flaw.UNKNOWN_SOURCE, kind=envelope.kind)
-    _check_version(envelope)
+    if envelope.kind != PROVIDER_EVENT:  # the provider's versions are its own
+        _check_version(envelope)
     return envelope
 
 

@@ -21,6 +21,8 @@ SYSTEM_INTAKE = UUID("00000000-0000-4000-8000-00000000a001")
 SYSTEM_PAYOUTS = UUID("00000000-0000-4000-8000-00000000a002")
 #: Who told us about people's memberships when no person did: the one role that is configured for it.
 SYSTEM_DIRECTORY = UUID("00000000-0000-4000-8000-00000000a003")
+#: Who told us about vendors' accounts when no person did: the one role that is configured for it.
+SYSTEM_ACCOUNTS = UUID("00000000-0000-4000-8000-00000000a004")
 
 
 def derive(*parts: object) -> UUID:
@@ -74,6 +76,15 @@ def provider_key(payment: UUID, attempt_no: int) -> str:
     return f"pay-{payment}-{attempt_no}"
 
 
+def provider_account(destination: str) -> str:
+    """Return the provider's name of the account that an attempt's destination stands for.
+
+    A vendor without a registered account is paid by the sandbox only, to an account that is derived from the vendor.
+    """
+    vendor = as_uuid(destination)
+    return destination if vendor is None else f"acct_{vendor.hex}"
+
+
 def event_id(payment: UUID, version: int, kind: str) -> UUID:
     """Return the id of an event that announces a change of a payment; stable over every re-publication."""
     return derive("event", payment, version, kind)
@@ -93,6 +104,25 @@ def process_payment_key(payment: UUID, version: int, refusals: int) -> UUID:
         refusals: how many ProcessPayment were refused at that version, so that a re-post is no duplicate.
     """
     return derive("ProcessPayment", payment, version, refusals)
+
+
+def reconcile_attempt_key(attempt: UUID, check: int, used: int = 0) -> UUID:
+    """Return the key of the service's own ReconcileAttempt for check number `check` of an attempt.
+
+    The number makes the second look at an attempt no duplicate of the first. `used` counts the keys of this check that
+    are used up although nothing came of them, as by a message from before a restore.
+    """
+    return derive("ReconcileAttempt", attempt, check, *([f"again {used}"] if used else []))
+
+
+def reconcile_settlement_key(attempt: UUID, event_key: str) -> UUID:
+    """Return the key of the ReconcileAttempt that a provider's event about a settlement makes the service order."""
+    return derive("ReconcileAttempt", attempt, event_key)
+
+
+def reconcile_request_key(attempt: UUID, request: int) -> UUID:
+    """Return the key of the ReconcileAttempt that an operator asked for, by the number of the request."""
+    return derive("ReconcileAttempt", attempt, f"request {request}")
 
 
 def execute_payout_key(attempt: UUID, check: int) -> UUID:

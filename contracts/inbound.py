@@ -479,8 +479,28 @@ class MembershipChanged(Command):
     """False takes every right away."""
 
 
+class VendorAccountChanged(Command):
+    """Says where a vendor is paid: which account with the payment provider, and whether payouts to it are possible.
+
+    Another account than before holds the vendor's payouts for a cool-down.
+    """
+
+    vendor_id: StrictStr
+    """The vendor, a UUID."""
+    stripe_account_id: StrictStr
+    """The vendor's connected account, `acct_` and up to 250 letters and digits."""
+    payouts_enabled: StrictBool
+    """Whether the provider pays to it. False stops the vendor's payouts until it is true."""
+    requirements: tuple[StrictStr, ...] = ()
+    """What the provider still asks the vendor for, by the provider's names; at most 50. Names only, never values."""
+
+
 class ProcessPayment(PaymentCommand):
     """Pay an approved payment out; posted by the service itself after the last approval."""
+
+    vendor_stripe_account_id: StrictStr | None = None
+    """The vendor's account that the sender saw; where it is there and is not the registered one, the payment is refused
+    with the code vendor_not_payable."""
 
 
 class ExecutePayout(Command):
@@ -490,6 +510,56 @@ class ExecutePayout(Command):
     """The payout attempt."""
     check: WireCount = 0
     """Which look at the attempt this is, counted from 0."""
+
+
+class ReconcileAttempt(Command):
+    """The service's own order to look one payout attempt up at the provider, and to record what is there."""
+
+    attempt_id: WireUuid
+    """The payout attempt."""
+    check: WireCount = 0
+    """Which look at the attempt this is."""
+    payout_id: WireKey | None = None
+    """The provider's settlement to the vendor's bank that the attempt's money is part of, where the look is for it."""
+
+
+class ProviderObject(_Wire):
+    """What a provider's event is about. It is read again at the provider: what the event says of it is a hint."""
+
+    id: WireKey
+    """The provider's id of it."""
+    object: StrictStr
+    """What kind of thing it is, such as `transfer` or `payout`."""
+
+
+class ProviderEventData(_Wire):
+    """The part of a provider's event that names its object."""
+
+    object: ProviderObject
+    """What the event is about."""
+
+
+class ProviderEvent(InboundMessage):
+    """Something happened at the payment provider: an event of Stripe, by way of an EventBridge event destination.
+
+    Its `detail-type` is the provider's own, such as `transfer.reversed`; what makes it this kind is its source.
+    """
+
+    id: WireKey
+    """The event's id, `evt_…`, the same over every delivery."""
+    type: StrictStr
+    """What happened, such as `transfer.created` or `payout.failed`; other kinds of events are ignored."""
+    livemode: StrictBool
+    """Whether it is about real money; an event of the other mode is refused."""
+    account: WireKey | None = None
+    """The connected account that it happened to; absent for the platform's own."""
+    data: ProviderEventData
+    """What it is about."""
+
+    @property
+    def own_key(self) -> str | None:
+        """The event's id."""
+        return self.id
 
 
 #: Every kind by its name on the wire.
@@ -504,7 +574,10 @@ KINDS: Mapping[str, type[InboundMessage]] = {
     "SetApprovalPolicy": SetApprovalPolicy,
     "MembershipChanged": MembershipChanged,
     "ProcessPayment": ProcessPayment,
+    "VendorAccountChanged": VendorAccountChanged,
     "ExecutePayout": ExecutePayout,
+    "ReconcileAttempt": ReconcileAttempt,
+    "ProviderEvent": ProviderEvent,
 }
 
 
@@ -512,6 +585,11 @@ KINDS: Mapping[str, type[InboundMessage]] = {
 #: anybody can derive them, so they are kept apart from what people choose.
 OWN_KEY = "own:"
 _BY_BOTH = frozenset(kind for kind, places in DELIVERIES.items() if len(places) > 1)
+
+
+def own_inbox_key(kind: str, message_key: str) -> str:
+    """Return under which key the inbox knows an order of the service itself."""
+    return f"{OWN_KEY}{message_key}" if kind in _BY_BOTH else message_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,8 +603,9 @@ class Cause:
         correlation_id: what ties a whole conversation together, or None where the producer named nothing.
         queue: where it came from.
         sent_at: when it was first sent, by the queue's clock.
-        turned_away_as: the inbox key of a message that proves nothing. It must not use up the key that it names: that
-            is the rightful sender's.
+        turned_away_as: the inbox key of a message that must not use up the key that it names: it proves nothing, so
+            that the key is the rightful sender's, or what it is about is not all here yet.
+        about: the payment that a provider's event turned out to be about, once its object was read at the provider.
     """
 
     kind: str
@@ -536,14 +615,14 @@ class Cause:
     queue: Queue
     sent_at: datetime
     turned_away_as: str | None = None
+    about: UUID | None = None
 
     @property
     def inbox_key(self) -> str:
         """Under which key the inbox knows the message."""
         if self.turned_away_as is not None:
             return self.turned_away_as
-        own = self.queue is Queue.PAYOUTS and self.kind in _BY_BOTH
-        return f"{OWN_KEY}{self.message_key}" if own else self.message_key
+        return own_inbox_key(self.kind, self.message_key) if self.queue is Queue.PAYOUTS else self.message_key
 
     @property
     def correlation(self) -> str:
@@ -572,18 +651,21 @@ class Parsed:
         return replace(self, message=self.message.model_copy(update={"actor_token": None}))
 
 
-def parse(body: str, arrival: Arrival, *, sources: frozenset[str]) -> Parsed:
+def parse(
+    body: str, arrival: Arrival, *, sources: frozenset[str], provider_sources: frozenset[str] = frozenset()
+) -> Parsed:
     """Return the message of a body.
 
     Args:
         body: the message body as SQS delivered it.
         arrival: what the queue says about it.
         sources: the EventBridge sources whose events are believed.
+        provider_sources: the EventBridge sources of the payment provider's events.
 
     Raises:
         Malformed: the body can never be a message of ours.
     """
-    envelope = open_envelope(body, arrival.queue, sources=sources)
+    envelope = open_envelope(body, arrival.queue, sources=sources, provider_sources=provider_sources)
     try:
         message = KINDS[envelope.kind].model_validate(envelope.payload)
     except ValidationError as error:

@@ -36,6 +36,10 @@ class Event(StrEnum):
     PAYOUT_SUCCEEDED = "payout_succeeded"
     PAYOUT_FAILED = "payout_failed"
     PAYOUT_UNKNOWN = "payout_unknown"
+    ATTEMPT_FAILED = "attempt_failed"  # and the payment goes on: the next attempt may succeed
+    ATTEMPT_OPENED = "attempt_opened"
+    REVERSED = "reversed"
+    SETTLEMENT_CHANGED = "settlement_changed"
     RETRIED = "retried"
 
 
@@ -65,6 +69,10 @@ RECORDS = frozenset(
         (Status.APPROVED, Event.HELD),
         (Status.APPROVED, Event.HOLD_RELEASED),
         (Status.PROCESSING, Event.PAYOUT_UNKNOWN),
+        (Status.PROCESSING, Event.ATTEMPT_FAILED),
+        (Status.PROCESSING, Event.ATTEMPT_OPENED),
+        (Status.COMPLETED, Event.REVERSED),
+        (Status.COMPLETED, Event.SETTLEMENT_CHANGED),
     }
 )
 

@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from contracts import ids
 from contracts.envelope import MAJOR_VERSION, VERSION_PATTERN
-from contracts.inbound import Cause
+from contracts.inbound import Cause, own_inbox_key
 from contracts.lifecycle import Status
 from contracts.payment import ActorType, PayerType, Payment
 from contracts.payment import Approval as RecordedApproval
@@ -282,6 +282,58 @@ class PaymentFailed(PaymentEvent):
     """Which payout attempt of this payment failed, counted from 1."""
 
 
+class PaymentAttemptFailed(PaymentEvent):
+    """A payout attempt came to nothing and the payment goes on: the next attempt follows by itself.
+
+    Nothing was paid by this attempt. It happens when the service's balance with the provider is too low, or when an
+    order is known never to have reached the provider.
+    """
+
+    attempt_no: SentCount
+    """Which payout attempt of this payment failed, counted from 1."""
+    provider: str
+    """The payment provider."""
+    failure_code: str
+    """Why: the provider's code, or `not_executed`."""
+    failed_at: datetime
+    """When it was recorded."""
+
+
+class PaymentReversed(PaymentEvent):
+    """Money that was paid came back to the service's account with the provider, all of it or a part."""
+
+    amount_reversed_cents: SentCount
+    """How much has come back in all, in minor units."""
+    fully_reversed: bool
+    """Whether that is the whole payment."""
+    reversed_at: datetime
+    """When it was recorded."""
+    provider_object_id: str
+    """The provider's id of the movement that was reversed."""
+
+
+class _VendorPayout(PaymentEvent):
+    provider_payout_id: str
+    """The provider's id of the settlement to the vendor's bank."""
+    settled_at: datetime
+    """When it was recorded."""
+
+
+class VendorPayoutInTransit(_VendorPayout):
+    """The provider is sending the money of a completed payment to the vendor's bank."""
+
+
+class VendorPayoutPaid(_VendorPayout):
+    """The money of a completed payment has reached the vendor's bank; it may still fail within some days."""
+
+
+class VendorPayoutFailed(_VendorPayout):
+    """The money of a completed payment did not reach the vendor's bank: it is back in the account with the provider."""
+
+    failure_code: str | None
+    """Why, by the provider's code."""
+
+
 class PaymentCancelled(PaymentEvent):
     """The payment was rejected or called off before it was paid."""
 
@@ -493,6 +545,16 @@ class OwnOrder(OutboundMessage):
         return self.type
 
     @property
+    def about(self) -> UUID:
+        """The payment or the payout attempt that it is about."""
+        raise NotImplementedError
+
+    @property
+    def inbox_key(self) -> str:
+        """Under which key the inbox knows it once it was handled."""
+        return own_inbox_key(self.kind, str(self.command_id))
+
+    @property
     def identity(self) -> UUID:
         """The command's id."""
         return self.command_id
@@ -506,6 +568,11 @@ class ProcessPaymentOrder(OwnOrder):
     payment_id: UUID
     """The payment."""
 
+    @property
+    def about(self) -> UUID:
+        """The payment."""
+        return self.payment_id
+
 
 class ExecutePayoutOrder(OwnOrder):
     """Put this attempt to the provider."""
@@ -517,6 +584,29 @@ class ExecutePayoutOrder(OwnOrder):
     check: Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
     """Which look at the attempt this is, counted from 0."""
 
+    @property
+    def about(self) -> UUID:
+        """The payout attempt."""
+        return self.attempt_id
+
+
+class ReconcileAttemptOrder(OwnOrder):
+    """Look this attempt up at the provider."""
+
+    type: str = "ReconcileAttempt"
+    """The kind of the command."""
+    attempt_id: UUID
+    """The payout attempt."""
+    check: Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
+    """Which look at the attempt this is."""
+    payout_id: str | None = None
+    """The provider's settlement that the attempt's money is part of, where the look is for it."""
+
+    @property
+    def about(self) -> UUID:
+        """The payout attempt."""
+        return self.attempt_id
+
 
 #: Every event on the bus, for schemas, samples and subscriptions.
 EVENTS: tuple[type[EventMessage], ...] = (
@@ -526,6 +616,11 @@ EVENTS: tuple[type[EventMessage], ...] = (
     PaymentProcessing,
     PaymentCompleted,
     PaymentFailed,
+    PaymentAttemptFailed,
+    PaymentReversed,
+    VendorPayoutInTransit,
+    VendorPayoutPaid,
+    VendorPayoutFailed,
     PaymentCancelled,
     PaymentHeld,
     PaymentReleased,
@@ -535,4 +630,10 @@ EVENTS: tuple[type[EventMessage], ...] = (
 )
 
 #: Everything that leaves, events first.
-OUTBOUND: tuple[type[OutboundMessage], ...] = (*EVENTS, ApprovalRequest, ProcessPaymentOrder, ExecutePayoutOrder)
+OUTBOUND: tuple[type[OutboundMessage], ...] = (
+    *EVENTS,
+    ApprovalRequest,
+    ProcessPaymentOrder,
+    ExecutePayoutOrder,
+    ReconcileAttemptOrder,
+)

@@ -74,6 +74,43 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
+class VendorAccount:
+    """Where a vendor is paid, by our own word.
+
+    Attributes:
+        vendor_id: the vendor.
+        account_id: the vendor's account with the provider.
+        payouts_enabled: whether the provider pays to it.
+        requirements: what the provider still asks the vendor for, by the provider's names.
+        as_of: when it was said, by the queue's clock; what was said earlier and arrives later counts for nothing.
+        held_until: the end of the cool-down after another account was named; None where none was.
+    """
+
+    vendor_id: UUID
+    account_id: str
+    payouts_enabled: bool
+    requirements: tuple[str, ...]
+    as_of: datetime
+    held_until: datetime | None = None
+
+    def payable(self, now: datetime) -> bool:
+        """Whether the vendor may be paid there now."""
+        return self.payouts_enabled and (self.held_until is None or self.held_until <= now)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An approved payment that waits to be paid out.
+
+    `refusals` counts how often its payout was refused at this version.
+    """
+
+    payment_id: UUID
+    version: int
+    refusals: int
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """One recorded approval; `level` counts the approvals of a payment from 1."""
 
@@ -148,6 +185,8 @@ class Payment:
     failure_code: str | None = None
     failed_reason: str | None = None
     cancel_kind: str | None = None
+    amount_reversed_cents: int = 0
+    settlement_status: str = "none"
     version: int = 1
     audit_head: bytes | None = None
 

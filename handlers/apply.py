@@ -1,6 +1,6 @@
 """The one writer: turns a Decision into rows. Outbox and audit cannot be forgotten, since nobody else has them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -11,14 +11,14 @@ from contracts import ids
 from contracts.ids import as_uuid
 from contracts.inbound import Cause
 from contracts.lifecycle import Status
-from contracts.outbound import EventMessage, PaymentCommandRejected, WorkCompletedRejected
+from contracts.outbound import EventMessage, OwnOrder, PaymentCommandRejected, WorkCompletedRejected
 from contracts.outcome import Outcome
-from contracts.payment import Membership, Payment
+from contracts.payment import Membership, Payment, VendorAccount
 from contracts.policy import Policy
 from contracts.proof import Person, Proof
 from contracts.refusals import DENIALS, Refusal
-from handlers.decision import Absorb, Decision, Enact, Move, Post, Record, Refuse
-from store import access, approvals, attempts, audit, inbox, memberships, outbox, payments, policies
+from handlers.decision import Absorb, Decision, Enact, Move, Order, Post, Record, Refuse
+from store import access, approvals, attempts, audit, inbox, memberships, outbox, payments, policies, vendor_accounts
 from store.access import Access
 from store.db import Tx
 from store.outbox import NewRow
@@ -56,6 +56,8 @@ def apply(
             result = _write(tx, decision, cause, proof, now)
         case Enact():
             result = _enact(tx, decision, cause, proof, now)
+        case Order():
+            result = _order(tx, decision.orders, now)
         case Refuse():
             result = _refuse(tx, decision, cause, proof, now, subject)
         case Absorb():
@@ -80,8 +82,16 @@ def _enact(tx: Tx, change: Enact, cause: Cause, proof: Proof, now: datetime) -> 
             policies.insert(tx, policy, cause.message_key)
         case Membership() as membership:
             memberships.put(tx, membership, now, cause.message_key, replaces=change.replaces)
+        case VendorAccount() as account:
+            vendor_accounts.put(tx, account, now, cause.message_key, replaces=change.replaces)
     access.append(tx, _access(cause, proof, object_id=change.subject, data=change.data), now)
-    return Result(Outcome.APPLIED)
+    return _order(tx, change.orders, now)
+
+
+def _order(tx: Tx, orders: Sequence[OwnOrder], now: datetime) -> Result:
+    if orders:
+        outbox.append(tx, [_order_row(order, now) for order in orders], now)
+    return Result(Outcome.APPLIED, published=len(orders))
 
 
 def _access(
@@ -142,6 +152,8 @@ def _write_one(tx: Tx, change: Move | Record, cause: Cause, proof: Proof, now: d
         attempts.insert(tx, change.opens)
     if change.settles:
         attempts.change(tx, change.settles)
+    if change.returned:
+        attempts.reverse(tx, change.returned.attempt, change.returned.reversals, now, cause.message_key)
     audit.append(tx, link)
     outbox.append(tx, [_change_row(post, after, now) for post in change.posts], now)
     return replace(_result(Outcome.APPLIED, after, published=len(change.posts)), audit_head=link.entry_hash)
@@ -162,6 +174,18 @@ def _change_row(post: Post, after: Payment, now: datetime) -> NewRow:
         detail_type=post.message.kind,
         payload=post.message.wire(),
         available_at=post.not_before or now,
+    )
+
+
+def _order_row(order: OwnOrder, now: datetime) -> NewRow:
+    return NewRow(
+        event_id=order.identity,
+        aggregate_id=order.about,
+        aggregate_seq=0,
+        destination=order.destination,
+        detail_type=order.kind,
+        payload=order.wire(),
+        available_at=now,
     )
 
 

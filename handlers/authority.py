@@ -10,21 +10,29 @@ from datetime import datetime
 from contracts import authority, ids
 from contracts.authority import Persona
 from contracts.envelope import Queue
-from contracts.inbound import Cause, Command, InboundMessage, MembershipChanged
+from contracts.inbound import Cause, Command, InboundMessage, MembershipChanged, VendorAccountChanged
 from contracts.payment import Actor, ActorType, Membership, Role
 from contracts.proof import Person, Proof
 from contracts.refusals import Refusal
-from handlers.decision import Rules
+from handlers.decision import NOBODY, Rules, Senders
 from handlers.steps import Flaw
 from store.failures import Past
 
 _SERVICE = Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM)
 _DIRECTORY = Actor(ids.SYSTEM_DIRECTORY, ActorType.SYSTEM)
+_ACCOUNTS = Actor(ids.SYSTEM_ACCOUNTS, ActorType.SYSTEM)
 _INTAKE = Actor(ids.SYSTEM_INTAKE, ActorType.SYSTEM)
 
 
-#: The commands that a configured IAM role may give without a person.
-WITHOUT_PERSON = frozenset({MembershipChanged.__name__})
+#: The commands that a configured IAM role may give without a person, and who acts then.
+WITHOUT_PERSON = {MembershipChanged.__name__: _DIRECTORY, VendorAccountChanged.__name__: _ACCOUNTS}
+
+
+def _configured(kind: str, senders: Senders) -> frozenset[str]:
+    """Return the IAM roles that may give commands of this kind without a person."""
+    return {MembershipChanged.__name__: senders.memberships, VendorAccountChanged.__name__: senders.accounts}.get(
+        kind, frozenset()
+    )
 
 
 def barred(message: InboundMessage, cause: Cause, proof: Proof, rules: Rules) -> Flaw | None:
@@ -72,12 +80,11 @@ def _service_flaw(cause: Cause) -> Flaw | None:
 
 
 def _without_token(cause: Cause, proof: Proof, rules: Rules) -> Flaw | None:
-    """Only the role that is configured for memberships may do without a person, and only to tell of those.
+    """Only the role that is configured for a kind may do without a person, and only to tell of that.
 
     A release by the service is accepted too, but on its own queue: here it would be a release by nobody.
     """
-    directory = cause.kind in WITHOUT_PERSON and proof.sender in rules.senders.memberships
-    who = Persona.SERVICE if directory else Persona.ANONYMOUS
+    who = Persona.SERVICE if proof.sender in _configured(cause.kind, rules.senders) else Persona.ANONYMOUS
     refused = authority.refusal(cause.kind, who)
     return Flaw(refused, "actorToken") if refused else None
 
@@ -104,7 +111,8 @@ def acting(
         now: the transaction's time.
     """
     if cause.queue is not Queue.COMMANDS or not isinstance(proof.who, Person):
-        return {Queue.EVENTS: _INTAKE, Queue.PAYOUTS: _SERVICE, Queue.COMMANDS: _DIRECTORY}[cause.queue]
+        without = WITHOUT_PERSON.get(cause.kind, NOBODY)
+        return {Queue.EVENTS: _INTAKE, Queue.PAYOUTS: _SERVICE, Queue.COMMANDS: without}[cause.queue]
     sent_at = min(cause.sent_at, past.first_sent_at or cause.sent_at)
     if not _holds_at(sent_at, proof.who, rules):
         return Flaw(Refusal.UNAUTHENTICATED, "actorToken")

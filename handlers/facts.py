@@ -11,13 +11,16 @@ from contracts.inbound import (
     ExecutePayout,
     MembershipChanged,
     PaymentCommand,
+    ProviderEvent,
+    ReconcileAttempt,
     SetApprovalPolicy,
+    VendorAccountChanged,
     WorkCompleted,
 )
-from contracts.payment import Approval, Attempt, Membership, Payment
+from contracts.payment import Approval, Attempt, Membership, Payment, VendorAccount, Waiting
 from contracts.policy import Policy
 from handlers.decisions import work_completed
-from store import approvals, attempts, memberships, payments, policies
+from store import approvals, attempts, memberships, payments, policies, vendor_accounts
 from store.db import Pending, Tx
 
 
@@ -27,6 +30,7 @@ def _nothing() -> Any:
 
 NONE: Pending[Any] = Pending(_nothing)
 NO_APPROVALS: Pending[tuple[Approval, ...]] = Pending(tuple)
+NOBODY_WAITS: Pending[tuple[Waiting, ...]] = Pending(tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Loading:
     approvals: Pending[tuple[Approval, ...]] = NO_APPROVALS
     policy: Pending[Policy | None] = NONE
     member: Pending[Membership | None] = NONE
+    account: Pending[VendorAccount | None] = NONE
+    waiting: Pending[tuple[Waiting, ...]] = NOBODY_WAITS
 
 
 def of_work(tx: Tx, message: WorkCompleted, cause: Cause) -> Loading:
@@ -73,9 +79,14 @@ def of_approval(tx: Tx, message: PaymentCommand, _cause: Cause) -> Loading:
 
 
 def of_payout(tx: Tx, message: PaymentCommand, _cause: Cause) -> Loading:
-    """Lock the payment that shall be paid out, then read its newest attempt and who has approved it."""
+    """Lock the payment that shall be paid out, then read its newest attempt, who has approved it, and the account."""
     payment_id = as_uuid(message.payment_id)
-    return Loading(payments.lock(tx, payment_id), attempts.newest(tx, payment_id), approvals.of(tx, payment_id))
+    return Loading(
+        payments.lock(tx, payment_id),
+        attempts.newest(tx, payment_id),
+        approvals.of(tx, payment_id),
+        account=vendor_accounts.of_payment(tx, payment_id),
+    )
 
 
 def of_policy(tx: Tx, message: SetApprovalPolicy, _cause: Cause) -> Loading:
@@ -88,6 +99,17 @@ def of_membership(tx: Tx, message: MembershipChanged, _cause: Cause) -> Loading:
     return Loading(member=memberships.lock(tx, as_uuid(message.sub)))
 
 
-def of_attempt(tx: Tx, message: ExecutePayout, _cause: Cause) -> Loading:
+def of_account(tx: Tx, message: VendorAccountChanged, _cause: Cause) -> Loading:
+    """Lock the account that changes; read which of the vendor's payments wait to be paid out."""
+    vendor_id = as_uuid(message.vendor_id)
+    return Loading(account=vendor_accounts.lock(tx, vendor_id), waiting=vendor_accounts.waiting(tx, vendor_id))
+
+
+def of_event(tx: Tx, _message: ProviderEvent, cause: Cause) -> Loading:
+    """Lock the payment that the event turned out to be about, then read its newest attempt."""
+    return Loading(payments.lock(tx, cause.about), attempts.newest(tx, cause.about))
+
+
+def of_attempt(tx: Tx, message: ExecutePayout | ReconcileAttempt, _cause: Cause) -> Loading:
     """Lock the payment of an attempt, then read the attempt."""
     return Loading(payments.lock_of_attempt(tx, message.attempt_id), attempts.read(tx, message.attempt_id))

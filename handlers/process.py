@@ -1,7 +1,7 @@
 """The funnel: one message, one transaction around claim, load, decide and apply. Return = commit, raise = roll back."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 
 from contracts.envelope import Queue
@@ -10,14 +10,14 @@ from contracts.inbound import Cause, InboundMessage, Parsed, PaymentCommand, Wor
 from contracts.outcome import Outcome
 from contracts.payment import Membership
 from contracts.proof import Person, Proof, ProofFlaw, Unproven
-from contracts.provider import Answer
+from contracts.provider import NOT_ASKED, Told
 from contracts.refusals import Refusal
 from handlers import authority
 from handlers.apply import Result, apply
-from handlers.decision import Decision, Facts, NotYet, Rules
+from handlers.decision import Decision, Facts, Rules
 from handlers.facts import NONE, Loading
 from handlers.routes import ROUTES, Route
-from handlers.steps import Flaw, denial, refuse_command, refuse_conflict, refuse_work
+from handlers.steps import Flaw, denial, overtaken, refuse_command, refuse_conflict, refuse_work
 from store import db, failures, inbox, memberships, moment
 from store.db import Pending, Pool, Tx
 from store.failures import Past
@@ -30,7 +30,7 @@ UNSETTLED = Pending(bool)
 OUTLIVED = frozenset({ProofFlaw.KEY, ProofFlaw.ISSUER, ProofFlaw.CLIENT, ProofFlaw.SCOPE})
 
 
-def process(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, answer: Answer | None = None) -> Result:
+def process(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, told: Told = NOT_ASKED) -> Result:
     """Give one message its effect, once.
 
     Two round trips for the common message: claim, lock, load and clock travel in the first, writes and COMMIT
@@ -41,16 +41,19 @@ def process(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, answer: Answ
         parsed: the message and its identity.
         rules: the settings that decisions depend on.
         proof: whose word it is, as far as what came with it says.
-        answer: what the provider said, for an order to pay out.
+        told: what the provider said, where the message is one to ask it about.
 
     Raises:
         NotYet: the payment is not there yet; let the message come again.
         Transient: the database could not do it now; let the message come again.
         StoreFault: the database refused a statement of ours.
     """
+    if told.spares_key:
+        spared = replace(parsed.cause, turned_away_as=f"spared:{proof.sqs_message_id}")
+        parsed = replace(parsed, cause=spared)
     flaw = authority.barred(parsed.message, parsed.cause, proof, rules)
     try:
-        return _turned_away(pool, parsed, rules, proof, flaw) if flaw else _handled(pool, parsed, rules, proof, answer)
+        return _turned_away(pool, parsed, rules, proof, flaw) if flaw else _handled(pool, parsed, rules, proof, told)
     except _NobodysWord as word:
         return _turned_away(pool, parsed, rules, proof, word.flaw)
 
@@ -63,7 +66,7 @@ class _NobodysWord(Exception):
         self.flaw = flaw
 
 
-def _handled(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, answer: Answer | None) -> Result:
+def _handled(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, told: Told) -> Result:
     message, cause = parsed.message, parsed.cause
     route = ROUTES[type(message)]
     subject = route.subject(message, cause)
@@ -76,7 +79,7 @@ def _handled(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, answer: Ans
         if claimed == Known(same=True):
             tx.abandon()
             return Result(Outcome.DUPLICATE, payment_id=subject)
-        facts, now = _facts(cause, rules, loading, answer), clock.value()
+        facts, now = _facts(cause, rules, loading, told), clock.value()
         decision = _decide(parsed, facts, person, now, known=isinstance(claimed, Known))
         return apply(tx, decision, cause, now, proof=proof, subject=subject, claimed=isinstance(claimed, New))
 
@@ -100,16 +103,18 @@ class _Person:
         )
 
 
-def _facts(cause: Cause, rules: Rules, loading: Loading, answer: Answer | None) -> Facts:
+def _facts(cause: Cause, rules: Rules, loading: Loading, told: Told) -> Facts:
     return Facts(
         cause,
         rules,
         loading.payment.value(),
         loading.attempt.value(),
-        answer,
+        told,
         approvals=loading.approvals.value(),
         policy=loading.policy.value(),
         member=loading.member.value(),
+        account=loading.account.value(),
+        waiting=loading.waiting.value(),
     )
 
 
@@ -164,6 +169,5 @@ def _turned_away(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, flaw: F
 
 def _wait(route: Route, facts: Facts, now: datetime) -> None:
     """Let a message that has overtaken its payment come again, as long as it is young enough."""
-    left = facts.rules.not_yet_for - (now - facts.cause.sent_at)
-    if route.waits and facts.payment is None and left > timedelta(0):
-        raise NotYet(left)
+    if route.waits and facts.payment is None:
+        overtaken(facts, now)

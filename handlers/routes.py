@@ -20,9 +20,12 @@ from contracts.inbound import (
     MembershipChanged,
     PaymentCommand,
     ProcessPayment,
+    ProviderEvent,
+    ReconcileAttempt,
     RejectPayment,
     ReleaseHold,
     SetApprovalPolicy,
+    VendorAccountChanged,
     WorkCompleted,
 )
 from handlers import facts
@@ -35,9 +38,12 @@ from handlers.decisions import (
     hold_payment,
     membership_changed,
     process_payment,
+    provider_event,
+    reconcile_attempt,
     reject_payment,
     release_hold,
     set_approval_policy,
+    vendor_account_changed,
     work_completed,
 )
 from handlers.facts import Loading
@@ -73,6 +79,10 @@ def _named(message: PaymentCommand, _cause: Cause) -> UUID | None:
     return as_uuid(message.payment_id)
 
 
+def _found_out(_message: ProviderEvent, cause: Cause) -> UUID | None:
+    return cause.about
+
+
 def _of_no_payment(_message: Command, _cause: Cause) -> None:
     return None
 
@@ -88,5 +98,8 @@ ROUTES: Mapping[type[InboundMessage], Route] = {
     SetApprovalPolicy: Route(facts.of_policy, set_approval_policy.decide, _of_no_payment, waits=False),
     MembershipChanged: Route(facts.of_membership, membership_changed.decide, _of_no_payment, waits=False),
     ProcessPayment: Route(facts.of_payout, process_payment.decide, _named, waits=True),
+    VendorAccountChanged: Route(facts.of_account, vendor_account_changed.decide, _of_no_payment, waits=False),
     ExecutePayout: Route(facts.of_attempt, execute_payout.decide, _of_no_payment, waits=True),
+    ReconcileAttempt: Route(facts.of_attempt, reconcile_attempt.decide, _of_no_payment, waits=True),
+    ProviderEvent: Route(facts.of_event, provider_event.decide, _found_out, waits=False),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from contracts.money import currency_code, minor_units
 from contracts.outbound import OutboundMessage, command_rejected, conflict, work_rejected
 from contracts.payment import Actor, Payment
 from contracts.refusals import Refusal
-from handlers.decision import Absorb, Decision, Facts, Move, Post, Record, Refuse
+from handlers.decision import Absorb, Decision, Facts, Move, NotYet, Post, Record, Refuse
 
 
 class Flaw(NamedTuple):
@@ -99,6 +99,17 @@ def met_again(facts: Facts, now: datetime) -> Decision | None:
     if facts.payment.request_fingerprint == facts.cause.fingerprint:
         return Absorb(facts.payment)
     return refuse_conflict(facts, now)
+
+
+def overtaken(facts: Facts, now: datetime) -> None:
+    """Let a message that has overtaken what it is about come again, as long as it is young enough.
+
+    Raises:
+        NotYet: it is.
+    """
+    left = facts.rules.not_yet_for - (now - facts.cause.sent_at)
+    if left > timedelta(0):
+        raise NotYet(left)
 
 
 def certain(payment: Payment, event: Event, now: datetime, **changes: Any) -> Payment:

@@ -1,10 +1,12 @@
 """Payout attempts: open, read, resolve."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
 from contracts.payment import Attempt, AttemptState
+from contracts.provider import Reversal
 from store.db import Pending, Pool, Row, Tx, reading
 
 _SELECT: LiteralString = """
@@ -13,7 +15,28 @@ SELECT attempt_id, payment_id, attempt_no, provider, idempotency_key, request_fi
        next_check_at, resolved_at
 FROM payout_attempts
 """
-_AT = "SELECT clock_timestamp() AS at"
+_OF_TRANSFERS = """
+SELECT attempt_id, destination FROM payout_attempts
+WHERE provider = %(provider)s AND provider_object_id = ANY(%(object_ids)s) ORDER BY attempt_id
+"""
+_REVERSED = """
+INSERT INTO payout_reversals (provider, reversal_id, payment_id, attempt_id, amount_cents, recorded_at, message_key)
+SELECT %(provider)s, reversal.id, %(payment_id)s, %(attempt_id)s, reversal.amount_cents, %(at)s, %(message_key)s
+FROM unnest(%(ids)s::text[], %(amounts)s::bigint[]) AS reversal (id, amount_cents)
+ON CONFLICT (provider, reversal_id) DO NOTHING
+"""
+_PAYABLE = """
+SELECT clock_timestamp() AS at, coalesce(
+    attempt.destination = coalesce(account.account_id, payment.vendor_id::text)
+        AND coalesce(
+            account.payouts_enabled AND (account.held_until IS NULL OR account.held_until <= clock_timestamp()), true
+        ), false
+) AS payable
+FROM (SELECT) AS one
+LEFT JOIN payout_attempts AS attempt ON attempt.attempt_id = %(attempt_id)s
+LEFT JOIN payments AS payment USING (payment_id)
+LEFT JOIN vendor_accounts AS account USING (vendor_id)
+"""
 _READ = _SELECT + "WHERE attempt_id = %(attempt_id)s"
 _NEWEST = _SELECT + "WHERE payment_id = %(payment_id)s ORDER BY attempt_no DESC LIMIT 1"
 _INSERT = """
@@ -34,16 +57,18 @@ WHERE attempt_id = %(attempt_id)s AND state IN ('ready', 'unknown')
 """
 
 
-def find(pool: Pool, attempt_id: UUID) -> tuple[Attempt | None, datetime]:
-    """Return an attempt, and the database's time, without a lock and without leaving a transaction open.
+def find(pool: Pool, attempt_id: UUID) -> tuple[Attempt | None, datetime, bool]:
+    """Return an attempt, the database's time, and whether the attempt's account is where the vendor may be paid now.
+
+    Without a lock, and without leaving a transaction open.
 
     Raises:
         Transient: the database could not answer now.
     """
     with reading(pool) as connection:
         row = connection.execute(_READ, {"attempt_id": attempt_id}).fetchone()
-        at: datetime = connection.execute(_AT).fetchall()[0]["at"]
-    return (_attempt(row) if row else None), at
+        [standing] = connection.execute(_PAYABLE, {"attempt_id": attempt_id}).fetchall()
+    return (_attempt(row) if row else None), standing["at"], standing["payable"]
 
 
 def read(tx: Tx, attempt_id: UUID) -> Pending[Attempt | None]:
@@ -54,6 +79,34 @@ def read(tx: Tx, attempt_id: UUID) -> Pending[Attempt | None]:
 def newest(tx: Tx, payment_id: UUID | None) -> Pending[Attempt | None]:
     """Return a payment's attempt with the highest number, once its row is locked."""
     return tx.ask(_NEWEST, {"payment_id": payment_id}).map(_first)
+
+
+def of_transfers(pool: Pool, provider: str, object_ids: Sequence[str]) -> list[tuple[UUID, str]]:
+    """Return the attempts that made these movements, each with the destination that it went to.
+
+    Raises:
+        Transient: the database could not answer now.
+    """
+    with reading(pool) as connection:
+        values = {"provider": provider, "object_ids": list(object_ids)}
+        rows = connection.execute(_OF_TRANSFERS, values).fetchall()
+    return [(row["attempt_id"], row["destination"] or "") for row in rows]
+
+
+def reverse(tx: Tx, attempt: Attempt, reversals: Sequence[Reversal], at: datetime, message_key: str) -> None:
+    """Write what came back of an attempt's money; a reversal that is known already is written once."""
+    tx.send(
+        _REVERSED,
+        {
+            "provider": attempt.provider,
+            "payment_id": attempt.payment_id,
+            "attempt_id": attempt.attempt_id,
+            "ids": [reversal.reversal_id for reversal in reversals],
+            "amounts": [reversal.amount_cents for reversal in reversals],
+            "at": at,
+            "message_key": message_key,
+        },
+    )
 
 
 def insert(tx: Tx, attempt: Attempt) -> None:

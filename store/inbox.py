@@ -1,10 +1,11 @@
 """The inbox: each (kind, message key) has its effect once, with the fingerprint of what it said."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from contracts.outcome import COMMITTED, Outcome
-from store.db import Pending, Tx
+from store.db import Pending, Pool, Tx, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ _KNOWN = """
 SELECT fingerprint = %(fingerprint)s AS same FROM message_inbox
 WHERE consumer = %(kind)s AND message_key = %(message_key)s
 """
+_THOSE_KNOWN = "SELECT message_key FROM message_inbox WHERE consumer = %(kind)s AND message_key = ANY(%(keys)s)"
 _SETTLE = """
 UPDATE message_inbox SET outcome = %(outcome)s, outcome_code = %(code)s, payment_id = %(payment_id)s
 WHERE consumer = %(kind)s AND message_key = %(message_key)s
@@ -57,6 +59,17 @@ def knows(tx: Tx, kind: str, message_key: str, fingerprint: bytes) -> Pending[bo
     """Return whether a key has had its effect already and said the same then, without claiming it."""
     values = {"kind": kind, "message_key": message_key, "fingerprint": fingerprint}
     return tx.ask(_KNOWN, values).map(lambda rows: bool(rows) and bool(rows[0]["same"]))
+
+
+def known(pool: Pool, kind: str, message_keys: Sequence[str]) -> set[str]:
+    """Return which of these keys have had their effect already, or will never have one.
+
+    Raises:
+        Transient: the database could not answer now.
+    """
+    with reading(pool) as connection:
+        rows = connection.execute(_THOSE_KNOWN, {"kind": kind, "keys": list(message_keys)}).fetchall()
+    return {row["message_key"] for row in rows}
 
 
 def settle(tx: Tx, kind: str, message_key: str, outcome: Outcome, code: str | None, payment_id: UUID | None) -> None:

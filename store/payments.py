@@ -16,7 +16,7 @@ SELECT payment_id, incident_id, vendor_id, company_id, driver_id, payer_type, pa
        status, source, source_key, request_fingerprint, created_by, created_at, updated_at, metadata,
        fraud_status, on_hold, hold_until, policy_version, required_approvals, approver_roles, separate_releaser,
        approved_by, approved_at, processed_at, completed_at, failure_code, failed_reason,
-       cancel_kind, version, audit_head
+       cancel_kind, amount_reversed_cents, settlement_status, version, audit_head
 FROM payments
 """
 _LOCK = SELECT + "WHERE payment_id = %(payment_id)s FOR UPDATE"
@@ -63,7 +63,9 @@ UPDATE payments SET
     status = %(status)s, approved_by = %(approved_by)s, approved_at = %(approved_at)s,
     processed_at = %(processed_at)s, completed_at = %(completed_at)s, failure_code = %(failure_code)s,
     failed_reason = %(failed_reason)s, cancel_kind = %(cancel_kind)s, on_hold = %(on_hold)s,
-    hold_until = %(hold_until)s, version = %(version)s, audit_head = %(audit_head)s, updated_at = %(updated_at)s
+    hold_until = %(hold_until)s, amount_reversed_cents = %(amount_reversed_cents)s,
+    settlement_status = %(settlement_status)s, version = %(version)s, audit_head = %(audit_head)s,
+    updated_at = %(updated_at)s
 WHERE payment_id = %(payment_id)s AND status = %(expected_status)s AND version = %(expected_version)s
 """
 

@@ -38,13 +38,18 @@ CREATE FUNCTION public.guard_attempt_agrees() RETURNS trigger
     AS $$
 DECLARE
     payment RECORD;
+    account RECORD;
 BEGIN
     SELECT status, amount_cents, currency, vendor_id INTO payment
     FROM public.payments WHERE payment_id = NEW.payment_id FOR NO KEY UPDATE;
-    IF (NEW.amount_cents, NEW.currency, NEW.destination)
-            IS DISTINCT FROM (payment.amount_cents, payment.currency, payment.vendor_id::text)
+    SELECT account_id, payouts_enabled AND (held_until IS NULL OR held_until <= clock_timestamp()) AS payable
+    INTO account FROM public.vendor_accounts WHERE vendor_id = payment.vendor_id;
+    IF (NEW.amount_cents, NEW.currency) IS DISTINCT FROM (payment.amount_cents, payment.currency)
         OR (TG_OP = 'INSERT' AND (
-            NEW.submit_before > clock_timestamp() + interval '1 day' -- a provider forgets its key after that
+            NEW.destination IS DISTINCT FROM coalesce(account.account_id, payment.vendor_id::text)
+            OR account.payable IS FALSE
+            OR (account.account_id IS NULL AND NEW.provider <> 'sandbox')
+            OR NEW.submit_before > clock_timestamp() + interval '1 day' -- a provider forgets its key after that
             OR NEW.attempt_no <> 1 + (
                 SELECT coalesce(max(attempt_no), 0) FROM public.payout_attempts WHERE payment_id = NEW.payment_id
             )
@@ -53,14 +58,15 @@ BEGIN
             ('ready', 'processing'),
             ('unknown', 'processing'),
             ('succeeded', 'completed'),
+            ('failed', 'processing'),
             ('failed', 'failed')
         )) IS NOT TRUE
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
             CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'an attempt is its payment''s next, with its amount, currency and vendor, for a day at most, and '
-                'in a state that goes with its status',
+            MESSAGE = 'an attempt is its payment''s next, with its amount, currency and the vendor''s account, for a day '
+                'at most, and in a state that goes with its status',
             DETAIL = format('attempt_id %s, state %s, payment %s', NEW.attempt_id, NEW.state, payment.status);
     END IF;
     RETURN NEW;
@@ -329,7 +335,7 @@ BEGIN
         FROM public.payout_attempts WHERE payment_id = payment.payment_id
     ) AS attempts
     WHERE payment.payment_id = NEW.payment_id AND NOT CASE payment.status
-        WHEN 'processing' THEN attempts.succeeded = 0 AND attempts.open = 1
+        WHEN 'processing' THEN attempts.succeeded = 0 AND attempts.open <= 1 AND attempts.open + attempts.failed > 0
         WHEN 'completed' THEN attempts.succeeded = 1 AND attempts.open = 0
         WHEN 'failed' THEN attempts.failed > 0 AND attempts.succeeded + attempts.open = 0
         ELSE true
@@ -338,7 +344,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
             CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-            MESSAGE = 'a payment is processed with one open attempt, and completed or failed with one that says so',
+            MESSAGE = 'a payment is processed with an attempt, and completed or failed with one that says so',
             DETAIL = format('payment_id %s, status %s', NEW.payment_id, NEW.status);
     END IF;
     RETURN NULL;
@@ -386,6 +392,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION public.guard_refuse() OWNER TO payments_owner;
+
+CREATE FUNCTION public.guard_reversed() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM FROM public.payments AS payment
+    WHERE payment.payment_id = NEW.payment_id AND payment.amount_reversed_cents = (
+        SELECT coalesce(sum(reversal.amount_cents), 0)
+        FROM public.payout_reversals AS reversal JOIN public.payout_attempts AS attempt USING (attempt_id)
+        WHERE attempt.payment_id = NEW.payment_id AND reversal.payment_id = NEW.payment_id
+    );
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = 'what came back of a payment is the sum of its reversals',
+            DETAIL = format('payment_id %s', NEW.payment_id);
+    END IF;
+    RETURN NEW;
+END $$;
+
+ALTER FUNCTION public.guard_reversed() OWNER TO payments_owner;
 
 CREATE TABLE public.access_audit (
     access_id bigint NOT NULL,
@@ -743,6 +771,63 @@ CREATE TABLE public.payout_attempts (
 
 ALTER TABLE public.payout_attempts OWNER TO payments_owner;
 
+CREATE TABLE public.payout_reversals (
+    provider character varying(20) NOT NULL,
+    reversal_id text NOT NULL,
+    payment_id uuid NOT NULL,
+    attempt_id uuid NOT NULL,
+    amount_cents bigint NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    message_key text NOT NULL,
+    CONSTRAINT payout_reversals_amount_cents_check CHECK ((amount_cents > 0)),
+    CONSTRAINT payout_reversals_message_key_check CHECK ((length(message_key) <= 250)),
+    CONSTRAINT payout_reversals_reversal_id_check CHECK ((length(reversal_id) <= 255))
+);
+
+ALTER TABLE public.payout_reversals OWNER TO payments_owner;
+
+CREATE TABLE public.reconcile_requests (
+    request_id bigint NOT NULL,
+    attempt_id uuid NOT NULL,
+    requested_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    requested_by text DEFAULT SESSION_USER NOT NULL,
+    posted_at timestamp with time zone
+);
+
+ALTER TABLE public.reconcile_requests OWNER TO payments_owner;
+
+ALTER TABLE public.reconcile_requests ALTER COLUMN request_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.reconcile_requests_request_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.swept (
+    subject_id uuid NOT NULL,
+    posted_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE public.swept OWNER TO payments_owner;
+
+CREATE TABLE public.vendor_accounts (
+    vendor_id uuid NOT NULL,
+    account_id text NOT NULL,
+    payouts_enabled boolean NOT NULL,
+    requirements text[] NOT NULL,
+    as_of timestamp with time zone NOT NULL,
+    held_until timestamp with time zone,
+    changed_at timestamp with time zone NOT NULL,
+    message_key text NOT NULL,
+    CONSTRAINT vendor_accounts_account_id_check CHECK ((account_id ~ '^acct_[A-Za-z0-9]{1,250}$'::text)),
+    CONSTRAINT vendor_accounts_message_key_check CHECK ((length(message_key) <= 250)),
+    CONSTRAINT vendor_accounts_requirements_check CHECK ((cardinality(requirements) <= 50))
+);
+
+ALTER TABLE public.vendor_accounts OWNER TO payments_owner;
+
 ALTER TABLE ONLY public.access_audit
     ADD CONSTRAINT access_audit_pkey PRIMARY KEY (access_id);
 
@@ -815,6 +900,18 @@ ALTER TABLE ONLY public.payout_attempts
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_provider_provider_object_id_key UNIQUE (provider, provider_object_id);
 
+ALTER TABLE ONLY public.payout_reversals
+    ADD CONSTRAINT payout_reversals_pkey PRIMARY KEY (provider, reversal_id);
+
+ALTER TABLE ONLY public.reconcile_requests
+    ADD CONSTRAINT reconcile_requests_pkey PRIMARY KEY (request_id);
+
+ALTER TABLE ONLY public.swept
+    ADD CONSTRAINT swept_pkey PRIMARY KEY (subject_id);
+
+ALTER TABLE ONLY public.vendor_accounts
+    ADD CONSTRAINT vendor_accounts_pkey PRIMARY KEY (vendor_id);
+
 CREATE INDEX idx_access_audit_actor ON public.access_audit USING btree (actor_id, at) WHERE (actor_id IS NOT NULL);
 
 CREATE INDEX idx_access_audit_at ON public.access_audit USING btree (at);
@@ -830,6 +927,8 @@ CREATE INDEX idx_failures_recent ON public.message_failures USING btree (last_fa
 CREATE INDEX idx_inbox_payment ON public.message_inbox USING btree (payment_id) WHERE (payment_id IS NOT NULL);
 
 CREATE INDEX idx_inbox_received ON public.message_inbox USING btree (received_at);
+
+CREATE INDEX idx_inbox_refused_payouts ON public.message_inbox USING btree (payment_id, received_at) WHERE ((consumer = 'ProcessPayment'::text) AND ((outcome)::text = 'refused'::text));
 
 CREATE INDEX idx_memberships_company ON public.memberships USING btree (company_id) WHERE (company_id IS NOT NULL);
 
@@ -850,6 +949,12 @@ CREATE INDEX idx_payments_status ON public.payments USING btree (status, created
 CREATE INDEX idx_payments_vendor ON public.payments USING btree (vendor_id, created_at DESC, payment_id);
 
 CREATE INDEX idx_replays_failure ON public.failure_replays USING btree (failure_id, replayed_at);
+
+CREATE INDEX idx_requests_unposted ON public.reconcile_requests USING btree (request_id) WHERE (posted_at IS NULL);
+
+CREATE INDEX idx_reversals_payment ON public.payout_reversals USING btree (payment_id);
+
+CREATE INDEX idx_swept_at ON public.swept USING btree (posted_at);
 
 CREATE UNIQUE INDEX ux_attempt_open ON public.payout_attempts USING btree (payment_id) WHERE ((state)::text = ANY (ARRAY['ready'::text, 'unknown'::text]));
 
@@ -893,7 +998,7 @@ CREATE TRIGGER payment_approvals_count BEFORE INSERT ON public.payment_approvals
 
 CREATE TRIGGER payment_approvals_member BEFORE INSERT ON public.payment_approvals FOR EACH ROW EXECUTE FUNCTION public.guard_approver();
 
-CREATE TRIGGER payment_audit_log_action BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN ((((((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'nothing'::text) AND ((new.action)::text = 'created'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approval_recorded'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'held'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'hold_released'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approved'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'rejected'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'held'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'hold_released'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'processing_started'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_unknown'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_succeeded'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_failed'::text) AND ((new.new_status)::text = 'failed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'failed'::text) AND ((new.action)::text = 'retried'::text) AND ((new.new_status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such event', 'payment_id', 'previous_status', 'action', 'new_status');
+CREATE TRIGGER payment_audit_log_action BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN ((((((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'nothing'::text) AND ((new.action)::text = 'created'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approval_recorded'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'held'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'hold_released'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approved'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'rejected'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'held'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'hold_released'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'processing_started'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_unknown'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'attempt_failed'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'attempt_opened'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_succeeded'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_failed'::text) AND ((new.new_status)::text = 'failed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'completed'::text) AND ((new.action)::text = 'reversed'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'completed'::text) AND ((new.action)::text = 'settlement_changed'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'failed'::text) AND ((new.action)::text = 'retried'::text) AND ((new.new_status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such event', 'payment_id', 'previous_status', 'action', 'new_status');
 
 CREATE TRIGGER payment_audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.payment_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('history never changes');
 
@@ -905,6 +1010,8 @@ CREATE TRIGGER payment_audit_log_hold_kept BEFORE INSERT ON public.payment_audit
 
 CREATE CONSTRAINT TRIGGER payment_audit_log_noted AFTER INSERT ON public.payment_audit_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.note_digest IS NOT NULL)) EXECUTE FUNCTION public.guard_audit_note();
 
+CREATE TRIGGER payment_audit_log_reversed BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN (((new.action)::text = ANY (ARRAY['reversed'::text, 'settlement_changed'::text]))) EXECUTE FUNCTION public.guard_reversed();
+
 CREATE TRIGGER payment_audit_notes_digest BEFORE INSERT ON public.payment_audit_notes FOR EACH ROW EXECUTE FUNCTION public.guard_audit_note();
 
 CREATE TRIGGER payment_audit_notes_kept BEFORE DELETE OR TRUNCATE ON public.payment_audit_notes FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('notes are redacted, never deleted');
@@ -914,6 +1021,8 @@ CREATE TRIGGER payment_audit_notes_redaction BEFORE UPDATE ON public.payment_aud
 CREATE TRIGGER payment_line_items_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.payment_line_items FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('line items never change');
 
 CREATE TRIGGER payment_line_items_complete AFTER INSERT ON public.payment_line_items REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.guard_line_items_complete();
+
+CREATE TRIGGER payments_after_completion BEFORE UPDATE ON public.payments FOR EACH ROW WHEN (((((old.status)::text = 'completed'::text) AND ((old.approved_by IS DISTINCT FROM new.approved_by) OR (old.approved_at IS DISTINCT FROM new.approved_at) OR (old.processed_at IS DISTINCT FROM new.processed_at) OR (old.completed_at IS DISTINCT FROM new.completed_at) OR ((old.failure_code)::text IS DISTINCT FROM (new.failure_code)::text) OR (old.failed_reason IS DISTINCT FROM new.failed_reason) OR (old.on_hold IS DISTINCT FROM new.on_hold) OR (old.hold_until IS DISTINCT FROM new.hold_until))) OR ((((old.status)::text <> 'completed'::text) OR ((new.status)::text <> 'completed'::text)) AND ((old.amount_reversed_cents IS DISTINCT FROM new.amount_reversed_cents) OR ((old.settlement_status)::text IS DISTINCT FROM (new.settlement_status)::text))) OR (new.amount_reversed_cents < old.amount_reversed_cents) OR (array_position('{none,in_transit,paid,failed,reversed}'::text[], (new.settlement_status)::text) < array_position('{none,in_transit,paid,failed,reversed}'::text[], (old.settlement_status)::text)))) EXECUTE FUNCTION public.guard_refuse('of a completed payment only reversals and settlement go on', 'payment_id', 'status');
 
 CREATE CONSTRAINT TRIGGER payments_approved AFTER UPDATE ON public.payments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'approved'::text))) EXECUTE FUNCTION public.guard_payment_approved();
 
@@ -927,7 +1036,7 @@ CREATE TRIGGER payments_kept BEFORE DELETE OR TRUNCATE ON public.payments FOR EA
 
 CREATE TRIGGER payments_kept_as_they_are BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((old.status)::text = (new.status)::text) AND ((old.status)::text = ANY (ARRAY['pending_approval'::text, 'approved'::text])) AND ((old.approved_by IS DISTINCT FROM new.approved_by) OR (old.approved_at IS DISTINCT FROM new.approved_at) OR (old.processed_at IS DISTINCT FROM new.processed_at) OR (old.completed_at IS DISTINCT FROM new.completed_at) OR ((old.failure_code)::text IS DISTINCT FROM (new.failure_code)::text) OR (old.failed_reason IS DISTINCT FROM new.failed_reason)))) EXECUTE FUNCTION public.guard_refuse('a payment that stays where it is only gathers approvals or is held', 'payment_id');
 
-CREATE TRIGGER payments_moves BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'pending_approval'::text)) OR (((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'approved'::text)) OR (((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'approved'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'completed'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'failed'::text)) OR (((old.status)::text = 'failed'::text) AND ((new.status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such move', 'payment_id', 'status');
+CREATE TRIGGER payments_moves BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'pending_approval'::text)) OR (((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'approved'::text)) OR (((old.status)::text = 'pending_approval'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'approved'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'cancelled'::text)) OR (((old.status)::text = 'approved'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'processing'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'completed'::text)) OR (((old.status)::text = 'processing'::text) AND ((new.status)::text = 'failed'::text)) OR (((old.status)::text = 'completed'::text) AND ((new.status)::text = 'completed'::text)) OR (((old.status)::text = 'failed'::text) AND ((new.status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such move', 'payment_id', 'status');
 
 CREATE TRIGGER payments_set_once BEFORE UPDATE ON public.payments FOR EACH ROW WHEN ((((old.approved_by IS NOT NULL) AND (new.approved_by IS DISTINCT FROM old.approved_by)) OR ((old.approved_at IS NOT NULL) AND (new.approved_at IS DISTINCT FROM old.approved_at)) OR ((old.completed_at IS NOT NULL) AND (new.completed_at IS DISTINCT FROM old.completed_at)) OR ((old.cancel_kind IS NOT NULL) AND ((new.cancel_kind)::text IS DISTINCT FROM (old.cancel_kind)::text)))) EXECUTE FUNCTION public.guard_refuse('who approved, and when and how it ended, is said once', 'payment_id');
 
@@ -948,6 +1057,16 @@ CREATE TRIGGER payout_attempts_frozen BEFORE UPDATE OF attempt_id, payment_id, a
 CREATE TRIGGER payout_attempts_kept BEFORE DELETE OR TRUNCATE ON public.payout_attempts FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('attempts are kept');
 
 CREATE TRIGGER payout_attempts_onward BEFORE UPDATE ON public.payout_attempts FOR EACH ROW WHEN (((new.checks < old.checks) OR (((old.state)::text = 'unknown'::text) AND ((new.state)::text = 'ready'::text)) OR ((old.provider_object_id IS NOT NULL) AND (new.provider_object_id IS DISTINCT FROM old.provider_object_id)))) EXECUTE FUNCTION public.guard_refuse('what is known of an attempt does not become less', 'attempt_id', 'state');
+
+CREATE TRIGGER payout_reversals_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.payout_reversals FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('what came back never changes');
+
+CREATE TRIGGER reconcile_requests_kept BEFORE DELETE OR TRUNCATE ON public.reconcile_requests FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('who asked for a look is kept');
+
+CREATE TRIGGER vendor_accounts_cool_down BEFORE UPDATE ON public.vendor_accounts FOR EACH ROW WHEN ((((new.account_id <> old.account_id) AND ((new.held_until IS NULL) OR (new.held_until < new.changed_at))) OR ((old.held_until IS NOT NULL) AND ((new.held_until IS NULL) OR (new.held_until < old.held_until))))) EXECUTE FUNCTION public.guard_refuse('another account waits for the end of a cool-down, which nothing shortens', 'vendor_id');
+
+CREATE TRIGGER vendor_accounts_kept BEFORE DELETE OR TRUNCATE ON public.vendor_accounts FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('accounts are disabled, never deleted');
+
+CREATE TRIGGER vendor_accounts_onward BEFORE UPDATE ON public.vendor_accounts FOR EACH ROW WHEN (((new.vendor_id <> old.vendor_id) OR (new.as_of < old.as_of))) EXECUTE FUNCTION public.guard_refuse('an earlier word about an account counts for nothing');
 
 ALTER TABLE ONLY public.failure_replays
     ADD CONSTRAINT failure_replays_failure_id_fkey FOREIGN KEY (failure_id) REFERENCES public.message_failures(failure_id);
@@ -972,6 +1091,15 @@ ALTER TABLE ONLY public.payments
 
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES public.payments(payment_id);
+
+ALTER TABLE ONLY public.payout_reversals
+    ADD CONSTRAINT payout_reversals_attempt_id_fkey FOREIGN KEY (attempt_id) REFERENCES public.payout_attempts(attempt_id);
+
+ALTER TABLE ONLY public.payout_reversals
+    ADD CONSTRAINT payout_reversals_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES public.payments(payment_id);
+
+ALTER TABLE ONLY public.reconcile_requests
+    ADD CONSTRAINT reconcile_requests_attempt_id_fkey FOREIGN KEY (attempt_id) REFERENCES public.payout_attempts(attempt_id);
 
 CREATE POLICY approvals_of_payments ON public.payment_approvals FOR SELECT TO payments_reader USING (((( SELECT acting_membership.role
    FROM public.acting_membership() acting_membership(role, company_id, vendor_id)) = ANY (ARRAY['admin'::text, 'dispatcher'::text])) AND (EXISTS ( SELECT
@@ -1025,6 +1153,8 @@ CREATE POLICY payments_of_dispatchers ON public.payments FOR SELECT TO payments_
 CREATE POLICY payments_of_vendors ON public.payments FOR SELECT TO payments_reader USING ((vendor_id = ( SELECT acting.vendor_id
    FROM public.acting_membership() acting(role, company_id, vendor_id)
   WHERE (acting.role = 'vendor'::text))));
+
+CREATE POLICY payments_swept ON public.payments FOR SELECT TO payments_relay USING (true);
 
 CREATE POLICY payments_watched ON public.payments FOR SELECT TO payments_monitor USING (true);
 
@@ -1103,8 +1233,11 @@ GRANT SELECT(message_key) ON TABLE public.message_inbox TO payments_relay;
 GRANT INSERT(message_key) ON TABLE public.message_inbox TO payments_worker;
 GRANT INSERT(fingerprint) ON TABLE public.message_inbox TO payments_worker;
 GRANT INSERT(outcome),UPDATE(outcome) ON TABLE public.message_inbox TO payments_worker;
+GRANT SELECT(outcome) ON TABLE public.message_inbox TO payments_relay;
 GRANT INSERT(outcome_code),UPDATE(outcome_code) ON TABLE public.message_inbox TO payments_worker;
+GRANT SELECT(outcome_code) ON TABLE public.message_inbox TO payments_relay;
 GRANT INSERT(payment_id),UPDATE(payment_id) ON TABLE public.message_inbox TO payments_worker;
+GRANT SELECT(payment_id) ON TABLE public.message_inbox TO payments_relay;
 GRANT SELECT(received_at) ON TABLE public.message_inbox TO payments_relay;
 
 GRANT SELECT,DELETE ON TABLE public.outbox TO payments_relay;
@@ -1144,44 +1277,60 @@ GRANT SELECT ON TABLE public.payments TO payments_worker;
 GRANT SELECT ON TABLE public.payments TO payments_reader;
 GRANT SELECT ON TABLE public.payments TO payments_monitor;
 GRANT INSERT(payment_id) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(payment_id) ON TABLE public.payments TO payments_relay;
 GRANT INSERT(incident_id) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(vendor_id) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(vendor_id) ON TABLE public.payments TO payments_relay;
 GRANT INSERT(company_id) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(driver_id) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(payer_type) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(payer_type) ON TABLE public.payments TO payments_relay;
 GRANT INSERT(payer_id) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(amount_cents) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(currency) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(status),UPDATE(status) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(status) ON TABLE public.payments TO payments_relay;
 GRANT INSERT(source) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(source_key) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(request_fingerprint) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(created_by) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(fraud_status) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(fraud_status) ON TABLE public.payments TO payments_relay;
 GRANT UPDATE(approved_by) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(approved_at) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(processed_at) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(completed_at) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(failure_code) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(failed_reason) ON TABLE public.payments TO payments_worker;
+GRANT UPDATE(amount_reversed_cents) ON TABLE public.payments TO payments_worker;
+GRANT UPDATE(settlement_status) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(policy_version) ON TABLE public.payments TO payments_worker;
 GRANT UPDATE(on_hold) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(on_hold) ON TABLE public.payments TO payments_relay;
 GRANT UPDATE(hold_until) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(hold_until) ON TABLE public.payments TO payments_relay;
 GRANT UPDATE(cancel_kind) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(metadata) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(audit_head),UPDATE(audit_head) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(version),UPDATE(version) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(version) ON TABLE public.payments TO payments_relay;
 GRANT INSERT(created_at) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(created_at) ON TABLE public.payments TO payments_relay;
 GRANT INSERT(updated_at),UPDATE(updated_at) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(updated_at) ON TABLE public.payments TO payments_relay;
 GRANT INSERT(required_approvals) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(approver_roles) ON TABLE public.payments TO payments_worker;
 GRANT INSERT(separate_releaser) ON TABLE public.payments TO payments_worker;
+GRANT SELECT(separate_releaser) ON TABLE public.payments TO payments_relay;
 
 GRANT SELECT ON TABLE public.payout_attempts TO payments_worker;
 GRANT SELECT ON TABLE public.payout_attempts TO payments_monitor;
 GRANT INSERT(attempt_id) ON TABLE public.payout_attempts TO payments_worker;
+GRANT SELECT(attempt_id) ON TABLE public.payout_attempts TO payments_relay;
 GRANT INSERT(payment_id) ON TABLE public.payout_attempts TO payments_worker;
+GRANT SELECT(payment_id) ON TABLE public.payout_attempts TO payments_relay;
 GRANT INSERT(attempt_no) ON TABLE public.payout_attempts TO payments_worker;
+GRANT SELECT(attempt_no) ON TABLE public.payout_attempts TO payments_relay;
 GRANT INSERT(provider) ON TABLE public.payout_attempts TO payments_worker;
 GRANT INSERT(operation) ON TABLE public.payout_attempts TO payments_worker;
 GRANT INSERT(idempotency_key) ON TABLE public.payout_attempts TO payments_worker;
@@ -1199,5 +1348,32 @@ GRANT INSERT(created_at) ON TABLE public.payout_attempts TO payments_worker;
 GRANT SELECT(created_at) ON TABLE public.payout_attempts TO payments_reader;
 GRANT INSERT(submit_before) ON TABLE public.payout_attempts TO payments_worker;
 GRANT INSERT(checks),UPDATE(checks) ON TABLE public.payout_attempts TO payments_worker;
+GRANT SELECT(checks) ON TABLE public.payout_attempts TO payments_relay;
 GRANT INSERT(next_check_at),UPDATE(next_check_at) ON TABLE public.payout_attempts TO payments_worker;
+GRANT SELECT(next_check_at) ON TABLE public.payout_attempts TO payments_relay;
 GRANT UPDATE(resolved_at) ON TABLE public.payout_attempts TO payments_worker;
+GRANT SELECT(resolved_at) ON TABLE public.payout_attempts TO payments_relay;
+
+GRANT SELECT,INSERT ON TABLE public.payout_reversals TO payments_worker;
+GRANT SELECT ON TABLE public.payout_reversals TO payments_monitor;
+
+GRANT SELECT ON TABLE public.reconcile_requests TO payments_monitor;
+GRANT SELECT ON TABLE public.reconcile_requests TO payments_relay;
+GRANT INSERT(attempt_id) ON TABLE public.reconcile_requests TO payments_monitor;
+GRANT UPDATE(posted_at) ON TABLE public.reconcile_requests TO payments_relay;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.swept TO payments_relay;
+GRANT UPDATE(posted_at) ON TABLE public.swept TO payments_relay;
+
+GRANT SELECT,INSERT ON TABLE public.vendor_accounts TO payments_worker;
+GRANT SELECT ON TABLE public.vendor_accounts TO payments_monitor;
+GRANT SELECT(vendor_id) ON TABLE public.vendor_accounts TO payments_relay;
+GRANT UPDATE(account_id) ON TABLE public.vendor_accounts TO payments_worker;
+GRANT UPDATE(payouts_enabled) ON TABLE public.vendor_accounts TO payments_worker;
+GRANT SELECT(payouts_enabled) ON TABLE public.vendor_accounts TO payments_relay;
+GRANT UPDATE(requirements) ON TABLE public.vendor_accounts TO payments_worker;
+GRANT UPDATE(as_of) ON TABLE public.vendor_accounts TO payments_worker;
+GRANT UPDATE(held_until) ON TABLE public.vendor_accounts TO payments_worker;
+GRANT SELECT(held_until) ON TABLE public.vendor_accounts TO payments_relay;
+GRANT UPDATE(changed_at) ON TABLE public.vendor_accounts TO payments_worker;
+GRANT UPDATE(message_key) ON TABLE public.vendor_accounts TO payments_worker;

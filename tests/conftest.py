@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from store import db, migrate, sandbox
+from store import db, migrate
 from store.db import Pool, PoolOptions
 from tests.kit.databases import Copies
 from workers.local import postgres
@@ -20,12 +20,10 @@ TEMPLATE = "payments_template"
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
-    """A Postgres of the test run's own, with a template database in it: migrated, and with the sandbox's books."""
+    """A Postgres of the test run's own, with a migrated template database in it."""
     with _serving(tmp_path_factory.mktemp("postgres")) as found:
         migrate.ensure_database(found.url("postgres"), TEMPLATE)
         migrate.upgrade(found.url(TEMPLATE))
-        with db.open_pool(found.url(TEMPLATE), PoolOptions(size_min=1, size_max=1)) as pool:
-            sandbox.prepare(pool)
         yield found
 
 

@@ -43,6 +43,7 @@ class Breaker:
         metrics: Metrics,
         *,
         every_s: float,
+        tries: int = 1,
     ) -> None:
         """Keep the probe. It begins as suspect: a process that starts during an outage asks before it takes work.
 
@@ -51,10 +52,13 @@ class Breaker:
             probe: asks; any exception means that it is away. It must have a timeout.
             metrics: the process's metrics.
             every_s: the pause between two probes while it is away, in seconds.
+            tries: how many probes in a row must fail before it is away. One is enough for what answers every time;
+                what also fails single requests, as a provider on the internet does, is asked again at once.
         """
         self._dependency = dependency
         self._probe = probe
         self._every_s = every_s
+        self._tries = tries
         #: Called once per outage, in the breaker's thread; must not wait for anything.
         self.went_away: Callable[[], None] = lambda: None
         #: Called when the dependency has answered after a failure, before work begins; must not wait for anything.
@@ -74,6 +78,11 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether work may begin: the gate that pollers look at."""
         return self._state is State.THERE
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it is known not to answer; waits for nothing."""
+        return self._state is State.AWAY
 
     def start(self) -> None:
         """Start the thread that asks."""
@@ -128,6 +137,9 @@ class Breaker:
         self._set(State.THERE)
 
     def _answers(self) -> bool:
+        return any(self._answers_once() for _ in range(self._tries))
+
+    def _answers_once(self) -> bool:
         try:
             self._probe()
         except Exception as error:  # noqa: BLE001 - whatever it is, the dependency could not answer
@@ -151,3 +163,24 @@ class Breaker:
         with self._changed:
             self._state = state
             self._changed.notify_all()
+
+
+class BothThere:
+    """A gate that is open while each of two dependencies is there."""
+
+    def __init__(self, first: Breaker, second: Breaker) -> None:
+        self._first = first
+        self._second = second
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work may begin."""
+        return self._first.is_open and self._second.is_open
+
+    def is_there(self) -> bool:
+        """Wait for the verdicts that are pending; return whether both answer."""
+        return self._first.is_there() and self._second.is_there()
+
+    def wait_open(self, stop: threading.Event) -> bool:
+        """Wait until work may begin or the process stops; return False when it stops."""
+        return self._first.wait_open(stop) and self._second.wait_open(stop)

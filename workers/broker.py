@@ -116,6 +116,7 @@ class SqsBroker(Broker):
         options: BrokerOptions,
         metrics: Metrics,
         gate: Gate | None = None,
+        payout_gate: Gate | None = None,
         settling_client: "SQSClient | None" = None,
     ) -> None:
         """Put the parts together.
@@ -126,6 +127,7 @@ class SqsBroker(Broker):
             options: limits.
             metrics: the process's metrics.
             gate: says whether to receive; by default always.
+            payout_gate: the same for the payouts queue, which waits for the provider too; by default the same.
             settling_client: the SQS client that deletes and renews, with timeouts well below a lease; by default
                 the same.
         """
@@ -135,7 +137,10 @@ class SqsBroker(Broker):
         self._client = quick
         self._sources = {source.queue: source for source in sources}
         self.options = options
-        self._gate: Gate = gate or AlwaysOpen()
+        everywhere: Gate = gate or AlwaysOpen()
+        self._gates = {
+            queue: payout_gate if payout_gate and queue is Queue.PAYOUTS else everywhere for queue in self._sources
+        }
         self._consumers: dict[Queue, ConsumerThread] = {}
         self.holding = Holding(self._sources, options.room)
         self._settler = Settler(quick, options.settle_age_s, metrics)
@@ -157,7 +162,7 @@ class SqsBroker(Broker):
             client,
             sources,
             self.holding,
-            self._gate,
+            self._gates,
             self._hand_over,
             metrics,
             PollOptions(options.pollers, options.poll_wait_s, options.visibility_s),
@@ -245,7 +250,9 @@ class SqsBroker(Broker):
     def _hand_over(self, deliveries: list[Delivery]) -> None:
         if self._pollers.stopping.is_set():
             self.release(deliveries)
-        elif not self._gate.is_there():  # a long poll that was open when the dependency went away
+        elif not self._gates[
+            deliveries[0].source.queue
+        ].is_there():  # a long poll that was open when the dependency went away
             self.release(deliveries, self.options.outage_s)
         else:
             self._lanes[deliveries[0].source.queue].enter(deliveries)
@@ -325,9 +332,10 @@ class SqsBroker(Broker):
             if self.holding.let_go(delivery, unless_begun=True) and delivery.lease_stands:
                 self._settler.give_back(delivery, self._visibility_s(delivery, between(*bounds_s)))
 
-    def release_waiting(self) -> None:
-        """Hand back what nobody has begun, for after an outage."""
-        self.release(self.holding.deliveries(), self.options.outage_s)
+    def release_waiting(self, queue: Queue | None = None) -> None:
+        """Hand back what nobody has begun, of one queue or of all, for after an outage."""
+        waiting = (held for held in self.holding.deliveries() if queue is None or held.source.queue is queue)
+        self.release(waiting, self.options.outage_s)
 
 
 class _Consumer(Consumer):

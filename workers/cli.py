@@ -22,6 +22,7 @@ from rich.table import Table
 from store.db import StoreFault, Transient
 from workers import main as roles
 from workers import sending, settings
+from workers.accounts_cli import accounts_app
 from workers.acting import ActingError
 from workers.audit_cli import audit_app
 from workers.contracts_cli import contracts_app
@@ -34,7 +35,9 @@ from workers.local.logins import with_logins
 from workers.local.processes import LocalStackError, keep
 from workers.local.stack import Running, StackOptions, infrastructure
 from workers.people_cli import people_app
+from workers.reconcile_cli import reconcile_app
 from workers.rights_cli import members_app, policy_app
+from workers.sandbox.command import provider
 from workers.sending import NotTakenError
 from workers.settings import FAST_PROFILE, SettingsError
 from workers.show_cli import show_app
@@ -50,10 +53,13 @@ app = typer.Typer(
 )
 send_app = typer.Typer(help="Post one message and print its id.", no_args_is_help=True)
 app.add_typer(send_app, name="send")
+app.add_typer(accounts_app, name="accounts")
 app.add_typer(audit_app, name="audit")
+app.command("provider")(provider)
 app.add_typer(contracts_app)
 app.add_typer(failures_app)
 app.add_typer(people_app)
+app.add_typer(reconcile_app)
 app.add_typer(show_app)
 app.add_typer(members_app, name="members")
 app.add_typer(policy_app, name="policy")

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import structlog
 from dramatiq.middleware import CurrentMessage
 
-from contracts.envelope import Malformed
-from contracts.inbound import Cause, ExecutePayout, Parsed, parse
+from contracts.envelope import Malformed, Queue
+from contracts.inbound import Cause, Parsed, ProviderEvent, parse
 from contracts.outcome import Outcome
 from contracts.proof import KeysAwayError, Proof, Unproven, Verifier
-from contracts.provider import Answer, PayoutProvider, TryLater
+from contracts.provider import TryLater
 from handlers.apply import Result
 from handlers.authority import barred, unreplayed
 from handlers.decision import NotYet, Rules
@@ -25,9 +25,10 @@ from handlers.process import process
 from store import failures
 from store.db import Pool, StoreFault, Transient, TransientReason
 from store.failures import Failure
-from workers import clock, payouts
-from workers.clock import between
+from workers import clock
+from workers.clock import between, jittered
 from workers.delivery import Delivery, Settlement
+from workers.payouts import Asker, ProviderBusy, asks, hints_at_outage
 from workers.quotas import VISIBILITY_MAX_S
 from workers.settings import MAX_RECEIVES
 from workers.telemetry import NO_KIND, Logger, Metrics, logger
@@ -49,14 +50,21 @@ NOT_YET = "not_yet"
 KEYS_AWAY = "keys_away"
 #: Why a message waits that the provider did not take.
 PROVIDER_BUSY = "provider_busy"
-#: Why a message is not even tried: the database has failed others and does not answer.
+#: Why a message is not even tried: the database, or the provider, has failed others and does not answer.
 DATABASE_AWAY = "database_away"
+PROVIDER_AWAY = "provider_away"
+#: From this receive on an order that the provider is too busy for is left to the sweep.
+BUSY_RECEIVES = 5
+#: How many times as long as others an event waits for a provider that is away, and how long at most, in seconds.
+EVENT_PATIENCE = 15.0
+EVENT_PATIENCE_MAX_S = 21_600.0
+EVENT_JITTER = 0.2
 #: From this receive on the reason for yet another retry is recorded: the redrive policy acts after ten.
 LAST_RECEIVES = MAX_RECEIVES - 1
 
 
 class Dependency(Protocol):
-    """What is known of the database: a circuit breaker."""
+    """What is known of the database or the provider: a circuit breaker."""
 
     def trouble(self) -> None:
         """Say that it has failed a message."""
@@ -64,9 +72,20 @@ class Dependency(Protocol):
     def is_there(self) -> bool:
         """Wait for the verdict where one is pending; return whether it answers."""
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it is known not to answer; waits for nothing."""
 
-class ProviderBusy(Exception):
-    """The provider did not take the order; nothing was moved, the message comes again."""
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What is known of what messages lean on: all of them on the database, the payouts queue on the provider."""
+
+    database: Dependency | None = None
+    provider: Dependency | None = None
+
+
+NOTHING = Needs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +94,13 @@ class Trust:
 
     Attributes:
         sources: the EventBridge sources whose events are.
+        provider_sources: those of the payment provider's events.
         verifier: what says whose word a token is.
     """
 
     sources: frozenset[str]
     verifier: Verifier
+    provider_sources: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,34 +124,34 @@ class MessageHandler:
     def __init__(
         self,
         pool: Pool,
-        provider: PayoutProvider,
+        asker: Asker,
         rules: Rules,
         trust: Trust,
         metrics: Metrics,
         *,
         committed: Callable[[], None] = lambda: None,
-        database: Dependency | None = None,
+        needs: Needs = NOTHING,
         outage_s: tuple[float, float] = (30, 60),
     ) -> None:
         """Keep what every message needs.
 
         Args:
             pool: the database.
-            provider: where payouts go.
+            asker: who asks the provider.
             rules: the settings that decisions depend on.
             trust: whose word is believed.
             metrics: the process's metrics.
             committed: called after a commit that left something in the outbox.
-            database: the breaker around the database; without one every message is tried.
+            needs: the breakers around what messages lean on; without one every message is tried.
             outage_s: between how many seconds a message comes back that met an outage.
         """
         self._pool = pool
-        self._provider = provider
+        self._asker = asker
         self._rules = rules
         self._trust = trust
         self._metrics = metrics
         self._committed = committed
-        self._database = database
+        self._needs = needs
         self._outage_s = outage_s
         self._log: Logger = logger(__name__)
 
@@ -146,14 +167,15 @@ class MessageHandler:
         with structlog.contextvars.bound_contextvars(
             queue=delivery.source.queue, message_id=delivery.arrival.sqs_message_id
         ):
-            end = self._end(delivery) if self._there() else _End(Outcome.RETRY, DATABASE_AWAY)
-            away = end.outcome is Outcome.RETRY and not self._there()
+            missing = self._missing(delivery)
+            end = _End(Outcome.RETRY, missing) if missing else self._end(delivery)
+            away = end.outcome is Outcome.RETRY and self._missing(delivery) is not None
             if end.outcome is Outcome.RETRY and delivery.arrival.receive_count >= LAST_RECEIVES and not away:
                 self._keep_reason(delivery, end)
             delivery.settle_as(
                 _SETTLEMENTS[end.outcome],
                 end.reason or "",
-                delay_s=between(*self._outage_s) if away else None,
+                delay_s=between(*self._outage_s) if away else self._patience_s(delivery, end),
                 delay_max_s=_delay_max_s(end),
             )
             if end.result and end.result.published:
@@ -161,31 +183,60 @@ class MessageHandler:
             self._observe(delivery, end, clock.monotonic() - started)
         return end.outcome
 
-    def _there(self) -> bool:
-        return self._database is None or self._database.is_there()
+    def _missing(self, delivery: Delivery) -> str | None:
+        """Return what a delivery needs and is not there; only the payouts queue waits for the provider."""
+        database, provider = self._needs.database, self._needs.provider
+        if database is not None and not database.is_there():
+            return DATABASE_AWAY
+        payout = delivery.source.queue is Queue.PAYOUTS
+        return PROVIDER_AWAY if payout and provider is not None and not provider.is_there() else None
+
+    def _patience_s(self, delivery: Delivery, end: _End) -> float | None:
+        """Return how long an event of a provider that is away waits: its queue goes on, so that nothing else holds it.
+
+        A quarter of an hour, then twice as long each time: days pass before its receives are used up.
+        """
+        if end.reason != PROVIDER_AWAY or delivery.source.queue is Queue.PAYOUTS:
+            return None
+        if self._needs.provider is not None and self._needs.provider.is_there():
+            return None  # a single request that failed: it comes back like any other
+        doubled = self._outage_s[1] * EVENT_PATIENCE * 2.0 ** (delivery.arrival.receive_count - 1)
+        return jittered(min(doubled, EVENT_PATIENCE_MAX_S), EVENT_JITTER)
 
     def _end(self, delivery: Delivery) -> _End:
         cause: Cause | None = None
         try:
-            parsed = parse(delivery.body, delivery.arrival, sources=self._trust.sources)
+            parsed = parse(
+                delivery.body,
+                delivery.arrival,
+                sources=self._trust.sources,
+                provider_sources=self._trust.provider_sources,
+            )
             cause = parsed.cause
             proof = self._proof(delivery, parsed)
-            result = self._processed(parsed.stripped(), proof)
+            result = self._processed(parsed.stripped(), proof, delivery.arrival.receive_count)
         except Malformed as flaw:
             return self._invalid(delivery, flaw)
         except NotYet as wait:
             return _End(Outcome.RETRY, NOT_YET, cause=cause, left=wait.left)
-        except (KeysAwayError, ProviderBusy) as away:
-            return _End(Outcome.RETRY, KEYS_AWAY if isinstance(away, KeysAwayError) else PROVIDER_BUSY, cause=cause)
+        except (KeysAwayError, ProviderBusy) as trouble:
+            return self._waits(trouble, cause)
         except Transient as trouble:
             return self._transient(trouble, cause, None)
         except Exception as error:  # noqa: BLE001 - a bug must not cost the message: it comes back, and is seen
             return self._fault(delivery, error, cause)
         return _End(result.outcome, result.code, result, cause)
 
+    def _waits(self, trouble: KeysAwayError | ProviderBusy, cause: Cause | None) -> _End:
+        if isinstance(trouble, KeysAwayError):
+            return _End(Outcome.RETRY, KEYS_AWAY, cause=cause)
+        if trouble.away and self._needs.provider:
+            self._needs.provider.trouble()
+        return _End(Outcome.RETRY, PROVIDER_AWAY if trouble.away else PROVIDER_BUSY, cause=cause)
+
     def _transient(self, trouble: Transient, cause: Cause | None, kind: str | None) -> _End:
-        if self._database and trouble.reason is TransientReason.CONNECTION:
-            self._database.trouble()
+        if self._needs.database and trouble.reason is TransientReason.CONNECTION:
+            self._needs.database.trouble()
         return _End(Outcome.RETRY, f"transient_{trouble.reason}", cause=cause, kind=kind)
 
     def _keep_reason(self, delivery: Delivery, end: _End) -> None:
@@ -202,15 +253,15 @@ class MessageHandler:
             self._log.warning("token refused", flaw=who.flaw, message_type=parsed.cause.kind)
         return Proof(arrival.sqs_message_id, _digest(delivery), arrival.sender, who)
 
-    def _processed(self, parsed: Parsed, proof: Proof) -> Result:
-        answer: Answer | None = None
-        if isinstance(parsed.message, ExecutePayout):
-            if not self._may_ask(parsed, proof):
-                return process(self._pool, parsed, self._rules, proof)
-            answer = payouts.ask(self._pool, self._provider, parsed.message)
-            if isinstance(answer, TryLater):
-                raise ProviderBusy
-        return process(self._pool, parsed, self._rules, proof, answer)
+    def _processed(self, parsed: Parsed, proof: Proof, receive_count: int) -> Result:
+        if not asks(parsed.message) or not self._may_ask(parsed, proof):
+            return process(self._pool, parsed, self._rules, proof)
+        if isinstance(parsed.message, ProviderEvent) and self._needs.provider and self._needs.provider.is_away:
+            raise ProviderBusy(TryLater(PROVIDER_AWAY, away=True))  # its queue goes on, and needs the thread
+        parsed, told = self._asker.ask(parsed, last_try=receive_count >= BUSY_RECEIVES)
+        if hints_at_outage(told) and self._needs.provider:
+            self._needs.provider.trouble()
+        return process(self._pool, parsed, self._rules, proof, told)
 
     def _may_ask(self, parsed: Parsed, proof: Proof) -> bool:
         """Whether the provider may be asked on this word: that must be known before, the rest is judged afterwards."""

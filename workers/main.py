@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,20 +16,24 @@ from dramatiq.worker import Worker
 
 from contracts.envelope import Queue
 from contracts.outbound import Destination
-from store import db, probe, sandbox
+from contracts.provider import PayoutProvider
+from store import db, probe
 from store.db import Pool
+from store.sweep import Patience
 from store.wakeup import Bell, Ear
 from workers import clock, credentials, status
-from workers.breaker import Breaker, State
+from workers.breaker import BothThere, Breaker, State
 from workers.broker import END_S, BrokerOptions, SqsBroker
-from workers.consume import MessageHandler, Trust
+from workers.consume import MessageHandler, Needs, Trust
 from workers.delivery import inbound_queue
 from workers.doorbell import Ringer, nap
 from workers.health import Check, DatabaseReadiness, NotReadyError, Server, application
 from workers.housekeeping import Housekeeper, PruneOptions
+from workers.payouts import Asker
 from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
 from workers.settings import Settings
+from workers.sweep import Sweeper, SweepOptions
 from workers.telemetry import Metrics, configure_logging, logger
 from workers.verifiers import TOKEN_SETTINGS, make_verifier
 
@@ -49,6 +54,8 @@ AWS_CONNECT_TIMEOUT_S = 3
 AWS_READ_TIMEOUT_S = 10
 #: How long a probe of the database waits for a connection, and for its answer.
 PROBE_TIMEOUT_S = 2
+#: How many probes of the provider must fail in a row: single requests over the internet do.
+PROVIDER_TRIES = 3
 #: Deletes, renewals and back-offs: well below a lease, and no more than a stop can wait for.
 SETTLE_TIMEOUT_S = 5
 SETTLE_ATTEMPTS = 2
@@ -82,7 +89,8 @@ def events_client(*, attempts: int = AWS_ATTEMPTS) -> "EventBridgeClient":
     return boto3.client("events", config=_aws_config(AWS_READ_TIMEOUT_S, 4, attempts))
 
 
-def _secrets_client() -> "SecretsManagerClient":
+def secrets_client() -> "SecretsManagerClient":
+    """Return a Secrets Manager client."""
     return boto3.client("secretsmanager", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
 
 
@@ -98,7 +106,7 @@ def _aws_config(read_timeout_s: float, connections: int, attempts: int = AWS_ATT
 
 def database_source(settings: Settings) -> credentials.Source:
     """Return how to reach the database; one source per process, so that a rotation is noticed once for all."""
-    return credentials.database(settings, _secrets_client)
+    return credentials.database(settings, secrets_client)
 
 
 @contextmanager
@@ -151,31 +159,33 @@ def run_worker(settings: Settings) -> int:
     metrics = Metrics()
     source = database_source(settings)
     with stop_signal() as stop, opened_pool(settings, "worker", source=source) as pool:
-        broker, breaker = _broker(settings, pool, source, metrics)
+        provider = make_provider(settings, secrets_client)
+        breakers = _breakers(settings, pool, source, provider, metrics)
+        broker = _broker(settings, breakers, metrics)
         ringer = Ringer(Bell(source), settings.notify_every_s)
         handler = MessageHandler(
             pool,
-            make_provider(settings, pool),
+            Asker(pool, provider, timedelta(seconds=settings.submit_grace_s)),
             settings.rules(),
-            Trust(frozenset(settings.work_sources), make_verifier(settings)),
+            Trust(frozenset(settings.work_sources), make_verifier(settings), frozenset(settings.provider_sources)),
             metrics,
             committed=ringer.committed,
-            database=breaker,
+            needs=Needs(breakers.database, breakers.provider),
             outage_s=broker.options.outage_s,
         )
         declare_actors(broker, handler)
         worker = Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WORKER_WAKE_UP_MS)
-        alive = worker_liveness(worker, broker, settings, [ringer.thread, breaker.thread])
-        app = application(metrics.registry, alive, worker_readiness(breaker, DatabaseReadiness(pool)))
+        alive = worker_liveness(worker, broker, settings, [ringer.thread, *breakers.threads()])
+        app = application(metrics.registry, alive, worker_readiness(breakers.database, DatabaseReadiness(pool)))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             ringer.start()
-            breaker.start()
+            breakers.start()
             worker.start()
             broker.start()
             _log.info("worker started", url=url, threads=settings.worker_threads)
             healthy = _watch(stop, alive)
             clean = _drain(worker, broker, settings.stop_budget_s)
-            breaker.stop(END_S)
+            breakers.stop()
             ringer.stop()
     _log.info("worker stopped", clean=clean, healthy=healthy)
     return 0 if healthy else 1
@@ -221,8 +231,42 @@ def worker_readiness(breaker: Breaker, database: Check) -> Check:
     return check
 
 
-def _broker(settings: Settings, pool: Pool, source: credentials.Source, metrics: Metrics) -> tuple[SqsBroker, Breaker]:
-    """Return the broker and the breaker that stops it while the database is away."""
+@dataclass(frozen=True, slots=True)
+class Breakers:
+    """What stops work on what is away: the database all of it, the provider the payouts queue."""
+
+    database: Breaker
+    provider: Breaker
+
+    def start(self) -> None:
+        """Start asking."""
+        self.database.start()
+        self.provider.start()
+
+    def stop(self) -> None:
+        """End the threads; whoever waits for a verdict goes on."""
+        self.database.stop(END_S)
+        self.provider.stop(END_S)
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads that should be alive."""
+        return [self.database.thread, self.provider.thread]
+
+
+def _breakers(
+    settings: Settings, pool: Pool, source: credentials.Source, provider: PayoutProvider, metrics: Metrics
+) -> Breakers:
+    refused = (lambda: None) if isinstance(source, str) else source.login_refused
+    database = Breaker(
+        "database", lambda: probe.ask(source, PROBE_TIMEOUT_S, refused), metrics, every_s=settings.breaker_probe_s
+    )
+    database.came_back = lambda: probe.refresh(pool)
+    asked = Breaker("provider", provider.probe, metrics, every_s=settings.breaker_probe_s, tries=PROVIDER_TRIES)
+    return Breakers(database, asked)
+
+
+def _broker(settings: Settings, breakers: Breakers, metrics: Metrics) -> SqsBroker:
+    """Return the broker, which the breakers stop while the database or the provider is away."""
     client = sqs_client(settings, connections=settings.pollers_per_queue * len(Queue))
     settling = _settling_client(settings.worker_threads + 2)
     metrics.count_requests(client)
@@ -246,14 +290,11 @@ def _broker(settings: Settings, pool: Pool, source: credentials.Source, metrics:
         settle_age_s=settings.settle_age_s,
         outage_s=(settings.outage_s[0], settings.outage_s[1]),
     )
-    refused = (lambda: None) if isinstance(source, str) else source.login_refused
-    breaker = Breaker(
-        "database", lambda: probe.ask(source, PROBE_TIMEOUT_S, refused), metrics, every_s=settings.breaker_probe_s
-    )
-    broker = SqsBroker(client, queues, options, metrics, breaker, settling)
-    breaker.went_away = broker.release_waiting
-    breaker.came_back = lambda: probe.refresh(pool)
-    return broker, breaker
+    payouts = BothThere(breakers.database, breakers.provider)
+    broker = SqsBroker(client, queues, options, metrics, breakers.database, payouts, settling)
+    breakers.database.went_away = broker.release_waiting
+    breakers.provider.went_away = lambda: broker.release_waiting(Queue.PAYOUTS)
+    return broker
 
 
 def _watch(stop: threading.Event, alive: Callable[[], Mapping[str, Any]]) -> bool:
@@ -296,37 +337,44 @@ def run_relay(settings: Settings) -> int:
     metrics = Metrics()
     source = database_source(settings)
     with stop_signal() as stop, opened_pool(settings, "relay", source=source, size_max=3) as pool:
-        relay, ear = _relay(settings, pool, metrics), Ear(source)
+        senders, ear = _senders(settings, metrics), Ear(source)
+        relay = _relay(settings, pool, senders, metrics)
         sending = threading.Thread(
             target=relay.run, args=(stop, lambda seconds: nap(ear, stop, seconds)), name="relay", daemon=True
         )
         housekeeper = _housekeeper(settings, pool, metrics, stop)
-        alive = relay_liveness(relay, [sending, housekeeper.thread])
+        sweeper = _sweeper(settings, pool, senders[Destination.PAYOUTS], metrics, stop)
+        alive = relay_liveness(relay, [sending, housekeeper.thread, sweeper.thread])
         app = application(metrics.registry, alive, DatabaseReadiness(pool))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             sending.start()
             housekeeper.start()
+            sweeper.start()
             _log.info("relay started", url=url)
             healthy = _watch(stop, alive)
             stop.set()
             sending.join(RELAY_STOP_S)
             housekeeper.join()
+            sweeper.join()
             if not sending.is_alive():
                 ear.close()
     _log.info("relay stopped", healthy=healthy)
     return 0 if healthy else 1
 
 
-def _relay(settings: Settings, pool: Pool, metrics: Metrics) -> Relay:
+def _senders(settings: Settings, metrics: Metrics) -> Mapping[Destination, Sender]:
     sqs = sqs_client(settings, connections=4, attempts=1)  # a row that was not sent comes again by itself
     events = events_client(attempts=1)
     metrics.count_requests(sqs)
     metrics.count_requests(events)
-    senders: dict[Destination, Sender] = {
+    return {
         Destination.BUS: BusSender(events, settings.event_bus_name or "", settings.event_source),
         Destination.APPROVALS: QueueSender(sqs, settings.approval_queue_url or ""),
         Destination.PAYOUTS: QueueSender(sqs, settings.payout_queue_url or ""),
     }
+
+
+def _relay(settings: Settings, pool: Pool, senders: Mapping[Destination, Sender], metrics: Metrics) -> Relay:
     options = RelayOptions(
         batch=settings.relay_batch,
         lease_s=settings.relay_lease_s,
@@ -335,6 +383,17 @@ def _relay(settings: Settings, pool: Pool, metrics: Metrics) -> Relay:
         backoff_max_s=settings.relay_backoff_max_s,
     )
     return Relay(pool, senders, options, metrics)
+
+
+def _sweeper(settings: Settings, pool: Pool, send: Sender, metrics: Metrics, stop: threading.Event) -> Sweeper:
+    patience = Patience(
+        again_after=timedelta(seconds=settings.sweep_again_s),
+        stuck_after=timedelta(seconds=settings.stuck_after_s),
+        pauses=tuple(timedelta(seconds=pause) for pause in settings.check_after_s),
+        unregistered=settings.pays_unregistered,
+    )
+    options = SweepOptions(patience, settings.sweep_every_s, settings.sweep_batch)
+    return Sweeper(pool, send, options, metrics, stop)
 
 
 def _housekeeper(settings: Settings, pool: Pool, metrics: Metrics, stop: threading.Event) -> Housekeeper:
@@ -383,14 +442,7 @@ def _alive(server: Server) -> Mapping[str, Any]:
 
 
 def run_migrate(settings: Settings) -> tuple[str | None, str]:
-    """Bring the database to this release's schema; return the revision before and after.
-
-    Where the provider is the sandbox, its books are made too: a worker may not make them.
-    """
+    """Bring the database to this release's schema; return the revision before and after."""
     from store import migrate  # noqa: PLC0415 - Alembic and SQLAlchemy: a third of the start of every command that does without
 
-    revisions = migrate.upgrade(database_conninfo(settings))
-    if settings.provider == "sandbox":
-        with opened_pool(settings, "migrate", size_max=1) as pool:
-            sandbox.prepare(pool)
-    return revisions
+    return migrate.upgrade(database_conninfo(settings))

@@ -1,7 +1,7 @@
 """The pollers: several per queue, each asking only when there is room for ten, the further ones only under load."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -65,7 +65,7 @@ class Pollers:
         client: "SQSClient",
         sources: Sequence[InboundQueue],
         holding: Holding,
-        gate: Gate,
+        gates: Mapping[Queue, Gate],
         arrived: Callable[[list[Delivery]], None],
         metrics: Metrics,
         options: PollOptions,
@@ -76,7 +76,7 @@ class Pollers:
             client: the SQS client.
             sources: the queues.
             holding: where room is reserved and deliveries are held.
-            gate: whether to ask now.
+            gates: whether to ask a queue now.
             arrived: is given what was received, already held, in the poller's own thread; must not raise.
             metrics: the process's metrics.
             options: limits.
@@ -84,7 +84,7 @@ class Pollers:
         self._client = client
         self._sources = {source.queue: source for source in sources}
         self._holding = holding
-        self._gate = gate
+        self._gates = gates
         self._arrived = arrived
         self._metrics = metrics
         self._options = options
@@ -140,7 +140,7 @@ class Pollers:
 
     def _wait_for_turn(self, poller: _Poller) -> bool:
         """Wait until this poller shall ask; return False when the broker stops."""
-        if not self._gate.wait_open(self._stopping):
+        if not self._gates[poller.queue].wait_open(self._stopping):
             return False
         if poller.number:
             with self._load:
@@ -151,7 +151,7 @@ class Pollers:
         """Ask once, for no more than there is room; return what is now held, or None when the queue did not answer."""
         held: list[Delivery] = []
         try:
-            if self._gate.is_open:  # the wait for room may have been long
+            if self._gates[poller.queue].is_open:  # the wait for room may have been long
                 poller.asked_at = clock.monotonic()
                 source = self._sources[poller.queue]
                 held = [Delivery(source, raw, self._options.visibility_s) for raw in self._receive(source, room)]

@@ -1,62 +1,59 @@
-"""The payment providers behind the port: for now the `sandbox`, which keeps its books in a schema of its own."""
+"""The payment providers behind the port: Stripe, and the sandbox that ships with the service and behaves like it."""
 
-from contracts.provider import Answer, LookUp, NotFound, PayoutOrder, PayoutProvider, TryLater, Unknown
-from store import sandbox
-from store.db import Pool, Transient
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from contracts.provider import PayoutProvider
 from workers.health import NotReadyError
 from workers.settings import Settings
-from workers.telemetry import logger
+from workers.stripe_provider import StripeProvider, Timeouts
 
-_log = logger(__name__)
+if TYPE_CHECKING:
+    from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
-
-class SandboxProvider:
-    """A provider without a bank behind it: every order is accepted once, under its idempotency key.
-
-    Raises:
-        NotReadyError: the database has no books for it, or its user may not write them.
-    """
-
-    name = "sandbox"
-
-    def __init__(self, pool: Pool) -> None:
-        if not _usable(pool):
-            raise NotReadyError(
-                "the database has no books for the sandbox provider: run `payments migrate` with"
-                " PAYMENTS_PROVIDER=sandbox"
-            )
-        self._pool = pool
-
-    def look_up(self, order: PayoutOrder) -> LookUp:
-        """Return the transfer that this payment already has."""
-        try:
-            return sandbox.find_transfer(self._pool, order) or NotFound()
-        except Transient as error:
-            return TryLater(error.reason)
-
-    def submit(self, order: PayoutOrder) -> Answer:
-        """Make the transfer; a connection that breaks here leaves the outcome unknown, as with a real provider."""
-        try:
-            return sandbox.make_transfer(self._pool, order)
-        except Transient as error:
-            return Unknown(error.reason)
+#: What the sandbox takes as a key: it keeps no secrets.
+SANDBOX_KEY = "sk_test_sandbox"
 
 
-def _usable(pool: Pool) -> bool:
-    """Whether the books are there; while the database cannot say, it is believed: a worker starts during an outage."""
-    try:
-        return sandbox.usable(pool)
-    except Transient as trouble:
-        _log.warning("books not checked", reason=trouble.reason)
-        return True
-
-
-def make_provider(settings: Settings, pool: Pool) -> PayoutProvider:
+def make_provider(settings: Settings, secrets: Callable[[], "SecretsManagerClient"]) -> PayoutProvider:
     """Return the provider that the settings name; it is never guessed, since a wrong guess would not pay.
 
+    Args:
+        settings: name it.
+        secrets: makes the Secrets Manager client when it is needed.
+
     Raises:
-        SettingsError: none is named.
-        NotReadyError: the database was not made ready for it.
+        SettingsError: none is named, or what it needs is not.
+        NotReadyError: its key cannot be had.
     """
     settings.require("provider")
-    return SandboxProvider(pool)
+    timeouts = Timeouts(look_up_s=settings.provider_look_up_s, submit_s=settings.provider_submit_s)
+    if settings.provider == "sandbox":
+        settings.require("provider_url")
+        return StripeProvider(
+            name="sandbox", key=lambda: SANDBOX_KEY, api_base=settings.provider_url, timeouts=timeouts
+        )
+    settings.require("stripe_secret_arn")
+    arn = settings.stripe_secret_arn or ""
+    return StripeProvider(
+        name="stripe",
+        key=lambda: _key(secrets(), arn),
+        api_base=settings.provider_url,
+        timeouts=timeouts,
+        platform=settings.stripe_account_id,
+    )
+
+
+def _key(client: "SecretsManagerClient", secret_arn: str) -> str:
+    """Return Stripe's secret key: the secret itself, or its field `key` where it is a JSON object."""
+    try:
+        text = client.get_secret_value(SecretId=secret_arn)["SecretString"].strip()
+        key = json.loads(text)["key"] if text.startswith("{") else text
+    except (BotoCoreError, ClientError, ValueError, KeyError, TypeError) as error:
+        raise NotReadyError(f"no key for the provider: {type(error).__name__}") from None
+    if not isinstance(key, str) or not key.startswith(("sk_", "rk_")):
+        raise NotReadyError("what the secret holds is no key of the provider: it begins with sk_ or rk_")
+    return key

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from contracts.outbound import Destination
+from contracts.outbound import Destination, OwnOrder
 from store import outbox
 from store.db import Pool
 from store.outbox import DueRow
@@ -197,6 +197,21 @@ class QueueSender:
         receipts = {int(entry["Id"]): entry["MessageId"] for entry in answer.get("Successful", [])}
         failed = [(by_id[entry["Id"]], entry["Code"]) for entry in answer.get("Failed", [])]
         return _sorted_out(receipts, failed)
+
+
+def as_row(number: int, order: OwnOrder) -> DueRow:
+    """Return an order that stands in no outbox as senders take it; its receipt comes back under `number`."""
+    return DueRow(
+        outbox_id=number,
+        event_id=order.identity,
+        aggregate_id=order.about,
+        aggregate_seq=0,
+        destination=order.destination,
+        detail_type=order.kind,
+        payload=order.wire(),
+        attempts=1,
+        created_at=clock.now(),
+    )
 
 
 def chunks(rows: Sequence[DueRow]) -> Iterator[list[DueRow]]:

@@ -60,7 +60,14 @@ class Settings(BaseSettings):
     work_sources: Words = ("roadcall.incident", "roadcall.incident-service", "incident-svc")
     event_source: str = "roadcall.payment"
     allow_legacy_ids: bool = False
-    provider: Literal["sandbox"] | None = None
+    provider: Literal["sandbox", "stripe"] | None = None
+    provider_url: str | None = None
+    provider_sources: Words = ()
+    stripe_secret_arn: str | None = None
+    stripe_account_id: str | None = None
+    provider_look_up_s: float = Field(10, gt=0, le=15)
+    provider_submit_s: float = Field(20, gt=0, le=25)
+    account_cool_down_s: float = Field(86_400, ge=0)
 
     # Who is believed: tokens, and the senders of messages
     token_issuer: str | None = None
@@ -74,6 +81,7 @@ class Settings(BaseSettings):
     command_age_s: float = Field(86_400, gt=0)
     command_senders: Words = ()
     membership_senders: Words = ()
+    account_senders: Words = ()
     service_senders: Words = ()
     operator_senders: Words = ()
 
@@ -94,6 +102,7 @@ class Settings(BaseSettings):
     not_yet_s: float = Field(120, ge=0)
     clock_skew_s: float = Field(300, ge=0)
     submit_window_s: float = Field(82_800, gt=0, le=86_400)
+    submit_grace_s: float = Field(3_600, ge=60)
     check_after_s: Durations = (300, 3_600, 86_400)
 
     # The database
@@ -117,6 +126,10 @@ class Settings(BaseSettings):
     relay_backoff_max_s: float = Field(300, gt=0)
     inbox_retention_days: int = Field(120, le=36_500)
     outbox_retention_days: int = Field(30, ge=1, le=36_500)
+    sweep_every_s: float = Field(30, gt=0)
+    sweep_batch: int = Field(500, ge=1, le=10_000)
+    sweep_again_s: float = Field(3_600, gt=0)
+    stuck_after_s: float = Field(300, gt=0)
     prune_every_s: float = Field(600, gt=0)
     prune_batch: int = Field(500, ge=1, le=10_000)
 
@@ -157,6 +170,8 @@ class Settings(BaseSettings):
         "token_client_ids",
         "command_senders",
         "membership_senders",
+        "account_senders",
+        "provider_sources",
         "service_senders",
         "operator_senders",
         mode="before",
@@ -205,6 +220,8 @@ class Settings(BaseSettings):
             raise ValueError("PAYMENTS_POOL_SIZE_MIN must be at most PAYMENTS_POOL_SIZE_MAX")
         if self.worker_threads > self.pool_size_max:
             raise ValueError("PAYMENTS_POOL_SIZE_MAX must be at least PAYMENTS_WORKER_THREADS: each thread uses one")
+        if set(self.provider_sources) & set(self.work_sources):
+            raise ValueError("PAYMENTS_PROVIDER_SOURCES and PAYMENTS_WORK_SOURCES must have no source in common")
         if self.token_keys_file is not None and self.environment != LOCAL:
             raise ValueError(
                 "PAYMENTS_TOKEN_KEYS_FILE is for the local stack: elsewhere the keys come from the pool itself"
@@ -231,6 +248,11 @@ class Settings(BaseSettings):
         if missing:
             raise SettingsError(f"not set: {', '.join(missing)}. `payments local --infra-only` prints a set of them.")
 
+    @property
+    def pays_unregistered(self) -> bool:
+        """Whether a vendor without a registered account is paid: the sandbox has no bank behind it."""
+        return self.provider == "sandbox"
+
     def rules(self) -> Rules:
         """Return what decisions depend on."""
         return Rules(
@@ -240,11 +262,14 @@ class Settings(BaseSettings):
             check_after=tuple(timedelta(seconds=delay) for delay in self.check_after_s),
             allow_legacy_ids=self.allow_legacy_ids,
             provider=self.provider or "none",
+            account_cool_down=timedelta(seconds=self.account_cool_down_s),
+            unregistered_accounts=self.pays_unregistered,
             command_age=timedelta(seconds=self.command_age_s),
             token_skew=timedelta(seconds=self.token_skew_s),
             senders=Senders(
                 commands=frozenset(self.command_senders),
                 memberships=frozenset(self.membership_senders),
+                accounts=frozenset(self.account_senders),
                 payouts=frozenset(self.service_senders),
                 operators=frozenset(self.operator_senders),
             ),
@@ -276,6 +301,7 @@ FAST_PROFILE: Mapping[str, str] = {
     "PAYMENTS_HEALTH_PORT": "0",
     "PAYMENTS_STOP_BUDGET_S": "10",
     "PAYMENTS_RELAY_IDLE_S": "0.1",
+    "PAYMENTS_SWEEP_EVERY_S": "1",
 }
 
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import structlog
@@ -100,6 +101,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._count_messages()
+        self._count_requests()
+        self._from_zero()
+
+    def _count_messages(self) -> None:
         self.processed = Counter(
             "payments_messages_processed_total",
             "Messages handled, by how they ended.",
@@ -138,6 +144,8 @@ class Metrics:
             ["queue", "result"],
             registry=self.registry,
         )
+
+    def _count_requests(self) -> None:
         self.breaker_open = Gauge(
             "payments_breaker_open",
             "1 while a dependency is away and nothing that leans on it is received.",
@@ -162,7 +170,12 @@ class Metrics:
             ["table"],
             registry=self.registry,
         )
-        self._from_zero()
+        self.swept = Counter(
+            "payments_swept_orders_total",
+            "Orders that the sweep posted, by what became of sending them.",
+            ["message_type", "result"],
+            registry=self.registry,
+        )
 
     def _from_zero(self) -> None:
         # `increase()` is 0 for a counter that is born at 1.
@@ -178,11 +191,12 @@ class Metrics:
                 self.settled.labels(queue, result)
         for operation in AWS_OPERATIONS:
             self.aws_requests.labels(operation)
-        for destination in Destination:
-            for result in ("sent", "failed", "rejected"):
-                self.published.labels(destination, result)
+        for destination, result in product(Destination, ("sent", "failed", "rejected")):
+            self.published.labels(destination, result)
         for table in ("message_inbox", "outbox"):
             self.pruned.labels(table)
+        for message_type, result in product(("ReconcileAttempt", "ProcessPayment"), ("sent", "failed")):
+            self.swept.labels(message_type, result)
 
     def count_requests(self, client: Any) -> None:
         """Count every request of an AWS client, its own repetitions too, by operation."""

@@ -21,10 +21,17 @@ from contracts.refusals import MESSAGES, Refusal
 WORK_SOURCES = ("roadcall.incident", "roadcall.incident-service", "incident-svc")
 #: The source of this service's own events unless it is set up otherwise.
 EVENT_SOURCE = "roadcall.payment"
+#: What the source of the payment provider's events looks like; which one is believed is set up.
+PROVIDER_SOURCE = "aws.partner/stripe.com/ed_61QyRz8Hk3Lm0A4bC5dE6f7g"
 #: How often SQS delivers a message before it gives it up to the dead-letter queue.
 RECEIVES_MAX = 10
 
 _JSON = "application/json"
+_PROVIDERS_OWN = {
+    "type": "string",
+    "description": "The provider's own name of what happened; it is the event's `type`.",
+    "examples": ["transfer.created", "payout.paid"],
+}
 _DESCRIPTION = f"""\
 Roadcall Payments pays roadside vendors once, with approval. It takes events and commands from Amazon SQS, and
 announces every change of a payment on Amazon EventBridge.
@@ -32,8 +39,8 @@ announces every change of a payment on Amazon EventBridge.
 **Delivery.** Every message may arrive more than once and in any order, in both directions.
 
 **Inbound identity.** A message is known by its kind and its key: `eventId`, or lacking it the id of the EventBridge
-envelope; `commandId` for a command. The same key with the same content has no second effect. The same key with other
-content is refused with the code payload_conflict.
+envelope; `commandId` for a command; the event's own `id` for an event of the payment provider. The same key with the
+same content has no second effect. The same key with other content is refused with the code payload_conflict.
 
 **Outbound identity.** `eventId` stays the same over every re-publication of an event: keep it to know a repetition.
 
@@ -100,8 +107,9 @@ def _servers() -> dict[str, Any]:
 #: What each queue and the bus is for, and who may write to it.
 _CHANNELS = {
     Queue.EVENTS: (
-        "Finished work. Only the EventBridge rule payments-work-completed writes here: a producer puts its event on "
-        "the shared bus, from one of the sources in x-eventbridge."
+        "Finished work, and the payment provider's events. Only the EventBridge rules payments-work-completed and "
+        "payments-provider-events write here: a producer puts its event on the shared bus, from one of the sources in "
+        "x-eventbridge; the provider's come from its own event source, by which they are known."
     ),
     Queue.COMMANDS: "Commands of people and services. Only named roles may write here.",
     Queue.PAYOUTS: "Orders of the service to itself. Nobody else may write here.",
@@ -136,7 +144,7 @@ def _channel(address: str) -> dict[str, Any]:
         channel["x-eventbridge"] = {
             "bus": EVENT_BUS,
             "source": list(WORK_SOURCES),
-            "detail-type": [found.kind for found in _travelling(address)],
+            "detail-type": [found.kind for found in _travelling(address) if found.kind],
         }
     return channel
 
@@ -153,7 +161,9 @@ def _queue_binding(queue: str) -> dict[str, Any]:
 
 def _operations() -> dict[str, Any]:
     found = {
-        "receiveEvents": _operation(Queue.EVENTS, Direction.INBOUND, "Take finished work."),
+        "receiveEvents": _operation(
+            Queue.EVENTS, Direction.INBOUND, "Take finished work, and the payment provider's events."
+        ),
         "receiveCommands": _operation(Queue.COMMANDS, Direction.INBOUND, "Take commands."),
         "receivePayouts": _operation(Queue.PAYOUTS, Direction.INBOUND, "Take the service's own orders."),
         "sendEvents": _operation(EVENT_BUS, Direction.OUTBOUND, "Announce what happened to a payment or a message."),
@@ -211,14 +221,14 @@ def _reference(publication: Publication) -> dict[str, str]:
 def _envelope(publication: Publication) -> dict[str, Any]:
     """Return the schema of an EventBridge event around a detail."""
     inbound = publication.direction is Direction.INBOUND
-    sources = WORK_SOURCES if inbound else (EVENT_SOURCE,)
+    sources = (EVENT_SOURCE,) if not inbound else WORK_SOURCES if publication.kind else (PROVIDER_SOURCE,)
     envelope: dict[str, Any] = {
         "type": "object",
         "required": ["detail-type", "source", "detail"],
         "properties": {
             "version": {"type": "string", "description": "The version of EventBridge's own envelope."},
             "id": {"type": "string", "description": "EventBridge's id of this publication; another one is another."},
-            "detail-type": {"type": "string", "const": publication.kind},
+            "detail-type": {"type": "string", "const": publication.kind} if publication.kind else _PROVIDERS_OWN,
             "source": {
                 "type": "string",
                 "description": "One of the sources that the service believes." if inbound else "This service.",
@@ -231,7 +241,7 @@ def _envelope(publication: Publication) -> dict[str, Any]:
             "detail": _reference(publication),
         },
     }
-    if inbound:
+    if inbound and publication.kind:
         envelope["anyOf"] = _keys()
     return envelope
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
-from contracts.envelope import DELIVERIES, MAJOR_VERSION, Form, Queue
+from contracts.envelope import DELIVERIES, MAJOR_VERSION, PROVIDER_EVENT, Form, Queue
 from contracts.inbound import KINDS
 from contracts.outbound import OUTBOUND, Destination, EventMessage, OutboundMessage
 
@@ -50,7 +50,8 @@ class Publication:
 
     Attributes:
         name: the name of its model, which no other publication has.
-        kind: its name on the wire: an event's `detail-type`, a command's `type`; None where it says none.
+        kind: its name on the wire: an event's `detail-type`, a command's `type`; None where it says none, or where its
+            source makes it what it is.
         direction: who writes it.
         model: what its schema is made from.
         places: where it travels.
@@ -112,7 +113,8 @@ def schema(publication: Publication) -> dict[str, Any]:
 
 def _taken(kind: str) -> Publication:
     places = sorted(Place(queue, form) for queue, form in DELIVERIES[kind])
-    return Publication(kind, kind, Direction.INBOUND, KINDS[kind], tuple(places))
+    said = None if kind == PROVIDER_EVENT else kind
+    return Publication(kind, said, Direction.INBOUND, KINDS[kind], tuple(places))
 
 
 def _sent(model: type[OutboundMessage]) -> Publication:

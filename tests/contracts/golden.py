@@ -13,7 +13,7 @@ from uuid import UUID
 
 from contracts import ids
 from contracts.envelope import Arrival, Queue
-from contracts.inbound import KINDS, Cause, Parsed, parse
+from contracts.inbound import KINDS, Cause, Parsed
 from contracts.lifecycle import Status
 from contracts.outbound import (
     Approval,
@@ -22,14 +22,21 @@ from contracts.outbound import (
     OutboundMessage,
     PaymentApprovalRecorded,
     PaymentApproved,
+    PaymentAttemptFailed,
     PaymentCancelled,
     PaymentCompleted,
     PaymentCreated,
+    PaymentEvent,
     PaymentFailed,
     PaymentHeld,
     PaymentProcessing,
     PaymentReleased,
+    PaymentReversed,
     ProcessPaymentOrder,
+    ReconcileAttemptOrder,
+    VendorPayoutFailed,
+    VendorPayoutInTransit,
+    VendorPayoutPaid,
     command_rejected,
     conflict,
     work_rejected,
@@ -79,15 +86,16 @@ def expected_kind(name: str) -> str:
 
 def home(name: str) -> Queue:
     """The queue that an inbound sample arrives on."""
-    if expected_kind(name) == "WorkCompleted":
+    kind = expected_kind(name)
+    if kind in {"WorkCompleted", "ProviderEvent"}:
         return Queue.EVENTS
-    own = expected_kind(name) == "ExecutePayout" or name.endswith("_by_the_service.json")
+    own = kind in {"ExecutePayout", "ReconcileAttempt"} or name.endswith("_by_the_service.json")
     return Queue.PAYOUTS if own else Queue.COMMANDS
 
 
 def read(name: str, body: str) -> Parsed:
     """An inbound sample as the service reads it."""
-    return parse(body, Arrival(home(name), "sqs-1", NOW), sources=m.SOURCES)
+    return m.read(body, Arrival(home(name), "sqs-1", NOW))
 
 
 def inbound_goldens() -> dict[str, dict[str, str]]:
@@ -132,7 +140,7 @@ def payment(status: Status, version: int) -> Payment:
 
 def outbound_samples() -> dict[str, OutboundMessage]:
     """Every outbound message by its sample's file name, from fixed inputs."""
-    messages = [*_changes(), *_stays(), *_notices(), *_orders()]
+    messages = [*_changes(), *_stays(), *_payouts(), *_notices(), *_orders()]
     return {f"{snake(type(message).__name__)}.json": message for message in messages}
 
 
@@ -218,6 +226,34 @@ def _stays() -> list[OutboundMessage]:
     ]
 
 
+def _payouts() -> list[OutboundMessage]:
+    failed, completed = payment(Status.PROCESSING, 4), payment(Status.COMPLETED, 5)
+    return [
+        PaymentAttemptFailed(
+            **PaymentAttemptFailed.about(failed, CAUSE, NOW),
+            attempt_no=1,
+            provider="stripe",
+            failure_code="balance_insufficient",
+            failed_at=NOW,
+        ),
+        PaymentReversed(
+            **PaymentReversed.about(completed, CAUSE, NOW),
+            amount_reversed_cents=5000,
+            fully_reversed=False,
+            reversed_at=NOW,
+            provider_object_id="tr_1",
+        ),
+        VendorPayoutInTransit(**_about_settlement(VendorPayoutInTransit)),
+        VendorPayoutPaid(**_about_settlement(VendorPayoutPaid)),
+        VendorPayoutFailed(**_about_settlement(VendorPayoutFailed), failure_code="account_closed"),
+    ]
+
+
+def _about_settlement(kind: type[PaymentEvent]) -> dict[str, Any]:
+    about = kind.about(payment(Status.COMPLETED, 5), CAUSE, NOW)
+    return {**about, "provider_payout_id": "po_1", "settled_at": NOW}
+
+
 def _notices() -> list[OutboundMessage]:
     known = payment(Status.APPROVED, 2)
     return [
@@ -258,6 +294,12 @@ def _orders() -> list[OutboundMessage]:
             correlation_id="incident-4711",
             attempt_id=attempt_id,
             check=0,
+        ),
+        ReconcileAttemptOrder(
+            command_id=ids.reconcile_attempt_key(attempt_id, 1),
+            correlation_id="incident-4711",
+            attempt_id=attempt_id,
+            check=1,
         ),
     ]
 

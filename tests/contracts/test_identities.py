@@ -44,6 +44,8 @@ GOLDEN_IDS: list[tuple[str, object, str]] = [
     ("namespace", ids.NAMESPACE, "6f0d9a52-0b8e-5b5e-9d0c-2f1f6f7f3b11"),
     ("intake", ids.SYSTEM_INTAKE, "00000000-0000-4000-8000-00000000a001"),
     ("payouts", ids.SYSTEM_PAYOUTS, "00000000-0000-4000-8000-00000000a002"),
+    ("directory", ids.SYSTEM_DIRECTORY, "00000000-0000-4000-8000-00000000a003"),
+    ("accounts", ids.SYSTEM_ACCOUNTS, "00000000-0000-4000-8000-00000000a004"),
     ("work source key", ids.work_source_key("inc", "ven", "evt"), "work:inc:ven:evt"),
     ("command source key", ids.command_source_key(PAYMENT), "command:b87d5260-6299-5a9e-8d4f-c07a423b572d"),
     ("legacy id", ids.derive("legacy", "test-incident-001"), "f143cb36-0abe-5ee1-909e-4c58eb51b06c"),
@@ -59,6 +61,11 @@ GOLDEN_IDS: list[tuple[str, object, str]] = [
     ("process payment again", ids.process_payment_key(PAYMENT, 2, refusals=1), "dacee5e0-d25f-5078-a6be-f87ebac00a96"),
     ("execute payout", ids.execute_payout_key(ATTEMPT, 0), "3cf1f2e3-9fc5-5e43-b1d8-82faa07643cd"),
     ("execute payout check", ids.execute_payout_key(ATTEMPT, 1), "25daf459-d3aa-5b85-87c9-22af7522a401"),
+    ("reconcile attempt", ids.reconcile_attempt_key(ATTEMPT, 0), "c65faa2e-367c-5a74-9c17-1cd26e02b74f"),
+    ("reconcile attempt again", ids.reconcile_attempt_key(ATTEMPT, 1), "31997c9c-88ce-5a30-ac27-2a05f8ec9e5c"),
+    ("settlement", ids.reconcile_settlement_key(ATTEMPT, "evt_1"), "ce9aec20-c7c0-5382-925d-8cc81481470f"),
+    ("derived account", ids.provider_account(str(PAYMENT)), "acct_b87d526062995a9e8d4fc07a423b572d"),
+    ("registered account", ids.provider_account("acct_1"), "acct_1"),
 ]
 
 ACCEPTED = [

@@ -18,7 +18,7 @@ from contracts.envelope import (
     Queue,
     parse_object,
 )
-from contracts.inbound import KINDS, Parsed, WorkCompleted, parse
+from contracts.inbound import KINDS, Parsed, WorkCompleted
 from contracts.refusals import Refusal
 from contracts.requests import Rejected, from_work
 from tests.kit import messages as m
@@ -54,6 +54,10 @@ def approve(**overrides: Any) -> str:
 def reject(**overrides: Any) -> str:
     fields = {"paymentId": CANARY, "reason": CANARY, **overrides}
     return json.dumps(m.command("RejectPayment", **fields))
+
+
+def provided(**overrides: Any) -> str:
+    return json.dumps(m.provider_event(**{"account": CANARY, **overrides}))
 
 
 def deep(levels: int) -> str:
@@ -112,6 +116,10 @@ NAMING = [
     Row("unknown source", wrapped(source=CANARY), Flaw.UNKNOWN_SOURCE),
     Row("no source", wrapped(source=...), Flaw.UNKNOWN_SOURCE),
     Row("source is a number", wrapped(source=NUMBER), Flaw.UNKNOWN_SOURCE),
+    Row("provider's event of a work source", provided().replace(m.PROVIDER_SOURCE, "incident-svc"), Flaw.UNKNOWN_KIND),
+    Row("its kind of a work source", wrapped(**{"detail-type": "ProviderEvent"}), Flaw.UNKNOWN_SOURCE),
+    Row("its kind of a stranger", wrapped(**{"detail-type": "ProviderEvent", "source": CANARY}), Flaw.UNKNOWN_SOURCE),
+    Row("work of the provider's source", wrapped(source=m.PROVIDER_SOURCE), Flaw.SCHEMA, "livemode"),
     Row("version 2.0", work(version="2.0"), Flaw.UNKNOWN_VERSION, "version"),
     Row("version abc", work(version="abc" + CANARY), Flaw.UNKNOWN_VERSION, "version"),
     Row("version is a number", work(version=1), Flaw.UNKNOWN_VERSION, "version"),
@@ -158,6 +166,22 @@ SCHEMA = [
     ("an event id that is a number", work(eventId=NUMBER), "eventId"),
 ]
 
+PROVIDERS_SCHEMA = [
+    ("a provider's event without an id", provided(id=...), "id"),
+    ("a provider's event with an empty id", provided(id=""), "id"),
+    ("a provider's event with a number for its id", provided(id=NUMBER), "id"),
+    ("a provider's event that does not say what happened", provided(type=...), "type"),
+    ("a provider's event that does not say whether money is real", provided(livemode=...), "livemode"),
+    ("a provider's event that says so in words", provided(livemode="true"), "livemode"),
+    ("a provider's event about nothing", provided(data={"object": None}), "data.object"),
+    (
+        "a provider's event about something without an id",
+        provided(data={"object": {"object": CANARY}}),
+        "data.object.id",
+    ),
+    ("a provider's event with an account that is too long", provided(account=CANARY * 40), "account"),
+]
+
 COMMAND_SCHEMA = [
     ("a command id that is no UUID", approve(commandId=CANARY), "commandId"),
     ("a command id that is a number", approve(commandId=NUMBER), "commandId"),
@@ -182,7 +206,7 @@ COMMAND_SCHEMA = [
 ROWS = [
     *TEXT,
     *NAMING,
-    *(Row(name, body, Flaw.SCHEMA, where) for name, body, where in SCHEMA),
+    *(Row(name, body, Flaw.SCHEMA, where) for name, body, where in (*SCHEMA, *PROVIDERS_SCHEMA)),
     *(Row(name, body, Flaw.SCHEMA, where, Queue.COMMANDS) for name, body, where in COMMAND_SCHEMA),
 ]
 CANNOT_HOLD_A_CANARY = {"empty", "blank", "null"}
@@ -209,7 +233,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     "SetApprovalPolicy": {"companyId": CANARY, "tiers": []},
     "MembershipChanged": {"sub": CANARY, "role": CANARY, "enabled": True},
     "ProcessPayment": {"paymentId": CANARY},
+    "VendorAccountChanged": {"vendorId": CANARY, "stripeAccountId": CANARY, "payoutsEnabled": True},
     "ExecutePayout": {"attemptId": str(m.EVENT)},
+    "ReconcileAttempt": {"attemptId": str(m.EVENT)},
+    "ProviderEvent": m.provider_event()["detail"],
 }
 
 TAKEN = [
@@ -226,15 +253,17 @@ TAKEN = [
 
 
 def taken(body: str, queue: Queue = Queue.EVENTS) -> Parsed:
-    return parse(body, Arrival(queue, "sqs-1", m.NOW), sources=m.SOURCES)
+    return m.read(body, Arrival(queue, "sqs-1", m.NOW))
 
 
 def body_in(kind: str, form: Form) -> str:
     """A body that is right in everything but, perhaps, its place."""
+    if (kind, form) == ("ProviderEvent", Form.EVENT_BRIDGE):
+        return json.dumps(m.provider_event(notes=CANARY))
     if form is Form.EVENT_BRIDGE:
         detail = FIELDS[kind] if kind == "WorkCompleted" else m.command(kind, **FIELDS[kind])
         return json.dumps(m.envelope({**detail, "notes": CANARY}, **{"detail-type": kind}))
-    return json.dumps(m.command(kind, **{**FIELDS[kind], "notes": CANARY}))
+    return json.dumps(m.command(kind, **{**FIELDS[kind], "type": kind, "notes": CANARY}))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -353,4 +382,23 @@ def test_every_business_field_of_work_is_in_its_fingerprint(business: dict[str, 
 )
 def test_the_fingerprint_of_a_command_holds_its_business_and_no_free_text(change: dict[str, Any], *, same: bool):
     first, second = (taken(body, Queue.COMMANDS).cause for body in (reject(), reject(**change)))
+    assert (first.fingerprint == second.fingerprint) is same
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"version": 7, "schemaVersion": "2.0"}, True),
+        ({"created": 1, "api_version": "2030-01-01.later", "pending_webhooks": 3, "request": {"id": "req_1"}}, True),
+        ({"data": {"object": {"id": "tr_1", "object": "transfer", "amount": 1}, "previous_attributes": {}}}, True),
+        ({"data": {"object": {"id": "tr_2", "object": "transfer"}}}, False),
+        ({"type": "transfer.reversed"}, False),
+        ({"livemode": True}, False),
+        ({"account": "acct_1"}, False),
+    ],
+)
+def test_the_fingerprint_of_a_providers_event_holds_what_it_points_at_and_not_what_it_says_of_it(
+    change: dict[str, Any], *, same: bool
+):
+    first, second = (taken(json.dumps(m.provider_event(**each))).cause for each in ({}, change))
     assert (first.fingerprint == second.fingerprint) is same

@@ -10,7 +10,14 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from contracts.envelope import DELIVERIES, VERSION_PATTERN, Queue
 from contracts.inbound import KINDS
-from contracts.outbound import EVENTS, OUTBOUND, ApprovalRequest, ExecutePayoutOrder, ProcessPaymentOrder
+from contracts.outbound import (
+    EVENTS,
+    OUTBOUND,
+    ApprovalRequest,
+    ExecutePayoutOrder,
+    ProcessPaymentOrder,
+    ReconcileAttemptOrder,
+)
 from contracts.published import asyncapi, files
 from contracts.published.catalogue import CATALOGUE, EVENT_BUS, Direction, Publication, schema
 from contracts.refusals import MESSAGES, Refusal
@@ -25,6 +32,10 @@ COMMITTED = golden.published()
 PUBLICATIONS = list(CATALOGUE.values())
 DOCUMENT = json.loads(TEXTS[files.ASYNCAPI])
 OFFICIAL = Draft7Validator(json.loads((golden.HERE / "vendored" / "asyncapi-3.0.0.json").read_text(encoding="utf-8")))
+
+
+#: What the service orders from itself.
+ORDERS = (ProcessPaymentOrder, ExecutePayoutOrder, ReconcileAttemptOrder)
 
 
 def by_name(publication: Publication) -> str:
@@ -93,7 +104,7 @@ def test_every_kind_and_every_outbound_message_is_published_and_nothing_else():
     }
     assert names[Direction.INBOUND] == set(KINDS)
     assert names[Direction.OUTBOUND] == {model.__name__ for model in OUTBOUND}
-    assert set(OUTBOUND) == {*EVENTS, ApprovalRequest, ProcessPaymentOrder, ExecutePayoutOrder}
+    assert set(OUTBOUND) == {*EVENTS, ApprovalRequest, *ORDERS}
 
 
 @pytest.mark.parametrize("publication", PUBLICATIONS, ids=by_name)
@@ -143,7 +154,8 @@ def test_a_command_names_its_kind_as_a_constant():
     commands = [found for found in PUBLICATIONS if "command" in {place.form for place in found.places}]
     constants = {found.name: schema(found)["properties"]["type"].get("const") for found in commands}
     assert constants == {found.name: found.kind for found in commands}
-    assert constants.keys() == KINDS.keys() - {"WorkCompleted"} | {"ProcessPaymentOrder", "ExecutePayoutOrder"}
+    orders = {order.__name__ for order in ORDERS}
+    assert constants.keys() == KINDS.keys() - {"WorkCompleted", "ProviderEvent"} | orders
 
 
 def test_versions_are_those_of_the_envelope():
@@ -222,7 +234,7 @@ def test_each_outbound_message_is_sent_to_its_destination():
     assert found == {
         EVENT_BUS: {event.__name__ for event in EVENTS},
         "payment-approvals": {"ApprovalRequest"},
-        Queue.PAYOUTS: {"ProcessPaymentOrder", "ExecutePayoutOrder"},
+        Queue.PAYOUTS: {order.__name__ for order in ORDERS},
     }
 
 
@@ -254,6 +266,15 @@ def test_an_event_says_how_it_looks_on_the_bus():
     assert payload["properties"]["detail"] == {"$ref": "#/components/schemas/PaymentApproved"}
 
 
+def test_an_event_of_the_providers_bears_whatever_name_the_provider_gives_it():
+    assert CATALOGUE["ProviderEvent"].kind is None
+    payload = DOCUMENT["components"]["messages"]["ProviderEvent"]["payload"]
+    assert payload["required"] == ["detail-type", "source", "detail"]
+    assert {word for word in ("const", "enum", "pattern") if word in payload["properties"]["detail-type"]} == set()
+    assert payload["properties"]["source"]["examples"] == [asyncapi.PROVIDER_SOURCE]
+    assert DOCUMENT["channels"]["paymentsEvents"]["x-eventbridge"]["detail-type"] == ["WorkCompleted"]
+
+
 # -- what is deployed
 
 
@@ -263,7 +284,9 @@ def test_the_sources_are_those_of_the_settings_and_of_the_template():
     assert Settings.model_fields["event_source"].default == asyncapi.EVENT_SOURCE
     assert tuple(rule["EventPattern"]["source"]) == asyncapi.WORK_SOURCES
     assert rule["EventPattern"]["detail-type"] == DOCUMENT["channels"]["paymentsEvents"]["x-eventbridge"]["detail-type"]
-    assert rule["Name"] in DOCUMENT["channels"]["paymentsEvents"]["description"]
+    providers = template()["Resources"]["ProviderEventsRule"]["Properties"]
+    for name in (rule["Name"], providers["Name"]):
+        assert name in DOCUMENT["channels"]["paymentsEvents"]["description"]
 
 
 def test_the_bus_is_that_of_the_template():

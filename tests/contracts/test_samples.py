@@ -12,12 +12,9 @@ from contracts.envelope import DELIVERIES, Queue
 from contracts.inbound import KINDS, WorkCompleted
 from contracts.outbound import (
     EVENTS,
-    ApprovalRequest,
+    OUTBOUND,
     EventMessage,
-    ExecutePayoutOrder,
-    OutboundMessage,
     PaymentEvent,
-    ProcessPaymentOrder,
 )
 from contracts.payment import PaymentRequest
 from contracts.requests import Rejected, from_work
@@ -26,6 +23,7 @@ from tests.kit import messages as m
 
 BODIES = golden.inbound_samples()
 WORK = sorted(name for name in BODIES if golden.expected_kind(name) == "WorkCompleted")
+PROVIDERS = sorted(name for name in BODIES if golden.expected_kind(name) == "ProviderEvent")
 GOLDENS = json.loads(golden.GOLDEN.read_text())
 MESSAGES = golden.outbound_samples()
 WRITTEN = {path.name: json.loads(path.read_text()) for path in sorted(golden.OUTBOUND.glob("*.json"))}
@@ -36,6 +34,7 @@ CONSUMED = {
     "payment_approved.json": {"paymentId", "incidentId", "vendorId", "amountCents", "approvedBy", "approvedAt"},
     "payment_completed.json": {"paymentId", "incidentId", "vendorId", "amountCents", "completedAt"},
     "payment_failed.json": {"reason", "failedAt"},
+    "payment_reversed.json": {"amountReversedCents", "fullyReversed"},
     "work_completed_rejected.json": {"incidentId", "vendorId", "code"},
     "payment_command_rejected.json": {
         "commandId",
@@ -104,14 +103,25 @@ def test_every_kind_has_a_sample_on_every_queue_that_it_is_taken_from():
     assert seen == {(kind, queue) for kind, places in DELIVERIES.items() for queue, _ in places}
 
 
-def test_every_source_of_work_has_a_sample():
+def test_every_source_of_work_and_of_the_providers_events_has_a_sample():
     assert {json.loads(BODIES[name])["source"] for name in WORK} == m.SOURCES
+    assert {json.loads(BODIES[name])["source"] for name in PROVIDERS} == m.PROVIDER_SOURCES
 
 
 def test_work_without_an_event_id_is_known_by_its_envelope():
     body = BODIES["work_completed_without_base_fields.json"]
     key = golden.read("work_completed_without_base_fields.json", body).cause.message_key
     assert key == f"eb:{json.loads(body)['id']}"
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_an_event_of_the_providers_is_known_by_its_own_id_whatever_its_detail_type_says(name: str):
+    sample = json.loads(BODIES[name])
+    found = golden.read(name, BODIES[name]).cause
+    assert (found.kind, found.message_key) == ("ProviderEvent", sample["detail"]["id"])
+    assert sample["detail-type"] == sample["detail"]["type"]
+    again = json.dumps({**sample, "id": "another delivery", "time": "2026-03-09T00:00:00Z"})
+    assert golden.read(name, again).cause == found
 
 
 @pytest.mark.parametrize("name", WORK)
@@ -138,9 +148,8 @@ def test_an_outbound_sample_is_what_its_model_writes_today(name: str):
 
 
 def test_every_event_and_every_order_has_a_sample_and_no_sample_is_left_over():
-    sent: tuple[type[OutboundMessage], ...] = (*EVENTS, ApprovalRequest, ProcessPaymentOrder, ExecutePayoutOrder)
-    assert {type(message) for message in MESSAGES.values()} == set(sent)
-    assert set(WRITTEN) == {f"{golden.snake(kind.__name__)}.json" for kind in sent}
+    assert {type(message) for message in MESSAGES.values()} == set(OUTBOUND)
+    assert set(WRITTEN) == {f"{golden.snake(kind.__name__)}.json" for kind in OUTBOUND}
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -170,7 +179,9 @@ def test_a_failure_says_its_reason_under_both_of_its_names():
     assert sample["failedReason"] == sample["reason"]
 
 
-@pytest.mark.parametrize("name", ["process_payment_order.json", "execute_payout_order.json"])
+@pytest.mark.parametrize(
+    "name", ["process_payment_order.json", "execute_payout_order.json", "reconcile_attempt_order.json"]
+)
 def test_an_order_to_ourselves_is_a_message_that_we_take(name: str):
     order = MESSAGES[name]
     taken = m.parsed(WRITTEN[name], queue=Queue.PAYOUTS)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ACCOUNT = "000000000000"
 RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/roadcall-events/payments-work-completed"
 OTHER_RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/roadcall-events/another"
+PROVIDER_RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/roadcall-events/payments-provider-events"
 BACK_OFFICE = f"arn:aws:iam::{ACCOUNT}:role/back-office"
 PARTNER = "arn:aws:iam::999999999999:role/partner"
 SERVICE = f"arn:aws:iam::{ACCOUNT}:role/payments-relay"
@@ -106,12 +107,17 @@ def test_every_queue_denies_everybody_without_tls(resources, queue):
 
 
 @pytest.mark.parametrize("queue", ["Events", "EventsDeadLetter"])
-def test_event_bridge_may_write_for_our_exact_rule_only(resources, queue):
+def test_event_bridge_may_write_for_our_two_rules_only(resources, queue):
     allowed = [statement for statement in statements(resources, queue) if statement["Effect"] == "Allow"]
     assert len(allowed) == 1
     assert allowed[0]["Principal"] == {"Service": "events.amazonaws.com"}
     assert allowed[0]["Action"] == "sqs:SendMessage"
-    assert allowed[0]["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["WorkCompletedRule", "Arn"]}}}
+    provider = {"Fn::GetAtt": ["ProviderEventsRule", "Arn"]}
+    rules = [
+        {"Fn::GetAtt": ["WorkCompletedRule", "Arn"]},
+        {"Fn::If": ["TakesProviderEvents", provider, {"Ref": "AWS::NoValue"}]},
+    ]
+    assert allowed[0]["Condition"] == {"ArnEquals": {"aws:SourceArn": rules}}
 
 
 def test_the_rule_takes_finished_work_of_known_producers_and_loses_none(resources):
@@ -130,6 +136,15 @@ def test_the_rule_takes_finished_work_of_known_producers_and_loses_none(resource
     ]
 
 
+def test_the_providers_rule_is_there_only_when_its_source_is_named_and_takes_what_we_read(resources):
+    assert resources["ProviderEventsRule"]["Condition"] == "TakesProviderEvents"
+    rule = resources["ProviderEventsRule"]["Properties"]
+    source = {"Ref": "ProviderEventSource"}
+    assert rule["EventBusName"] == {"Fn::If": ["NamesProviderBus", {"Ref": "ProviderEventBusName"}, source]}
+    assert rule["EventPattern"] == {"source": [source], "detail-type": [{"prefix": "transfer."}, {"prefix": "payout."}]}
+    assert rule["Targets"] == resources["WorkCompletedRule"]["Properties"]["Targets"], "and loses none either"
+
+
 def test_every_queue_and_the_bus_is_told(template):
     outputs = set(template["Outputs"])
     assert {f"{queue}Queue{what}" for queue in QUEUES for what in ("Url", "Arn")} <= outputs
@@ -139,6 +154,7 @@ def test_every_queue_and_the_bus_is_told(template):
 # ---- who may send, by the policies as a server resolved them ---------------------------------------------------------
 
 NAMED = {"CommandSenderArns": f"{BACK_OFFICE},{PARTNER}", "ServiceRoleArns": SERVICE, "OperatorRoleArns": OPERATOR}
+PROVIDER = {"ProviderEventSource": "roadcall.sandbox-provider", "ProviderEventBusName": "roadcall-events"}
 
 
 @pytest.fixture
@@ -207,19 +223,25 @@ def _list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-SENDERS = (RULE, OTHER_RULE, BACK_OFFICE, PARTNER, SERVICE, OPERATOR, STRANGER)
-#                      our rule   other rule back office partner    service    operator   stranger
+SENDERS = (RULE, OTHER_RULE, BACK_OFFICE, PARTNER, SERVICE, OPERATOR, STRANGER, PROVIDER_RULE)
+#                      our rule   other rule back office partner    service    operator   stranger  provider's rule
 WHEN_NAMED = {
-    "Events":            ("allowed", "denied", "denied", "denied", "denied", "allowed", "denied"),
-    "Commands":          ("denied", "denied", "allowed", "allowed", "denied", "allowed", "denied"),
-    "Payouts":           ("denied", "denied", "denied", "denied", "allowed", "allowed", "denied"),
-    "EventsDeadLetter":  ("allowed", "silent", "silent", "silent", "silent", "silent", "silent"),
+    "Events":            ("allowed", "denied", "denied", "denied", "denied", "allowed", "denied", "denied"),
+    "Commands":          ("denied", "denied", "allowed", "allowed", "denied", "allowed", "denied", "denied"),
+    "Payouts":           ("denied", "denied", "denied", "denied", "allowed", "allowed", "denied", "denied"),
+    "EventsDeadLetter":  ("allowed", "silent", "silent", "silent", "silent", "silent", "silent", "silent"),
 }  # fmt: skip
 WHEN_NOBODY_IS_NAMED = {
-    "Events": ("allowed", *["denied"] * 6),
-    "Commands": ("denied",) * 7,
-    "Payouts": ("denied",) * 7,
-    "EventsDeadLetter": ("allowed", *["silent"] * 6),
+    "Events": ("allowed", *["denied"] * 7),
+    "Commands": ("denied",) * 8,
+    "Payouts": ("denied",) * 8,
+    "EventsDeadLetter": ("allowed", *["silent"] * 7),
+}
+WHEN_THE_PROVIDER_IS_NAMED = {
+    "Events": ("allowed", *["denied"] * 6, "allowed"),
+    "Commands": ("denied",) * 8,
+    "Payouts": ("denied",) * 8,
+    "EventsDeadLetter": ("allowed", *["silent"] * 6, "allowed"),
 }
 
 
@@ -231,14 +253,18 @@ WHEN_NOBODY_IS_NAMED = {
         (NAMED, WHEN_NAMED),
         (
             {"ServiceRoleArns": SERVICE},
-            {"Commands": ("denied",) * 7, "Payouts": (*["denied"] * 4, "allowed", "denied", "denied")},
+            {"Commands": ("denied",) * 8, "Payouts": (*["denied"] * 4, "allowed", *["denied"] * 3)},
         ),
         (
             {"OperatorRoleArns": OPERATOR},
-            {"Commands": (*["denied"] * 5, "allowed", "denied"), "Payouts": (*["denied"] * 5, "allowed", "denied")},
+            {
+                "Commands": (*["denied"] * 5, "allowed", *["denied"] * 2),
+                "Payouts": (*["denied"] * 5, "allowed", *["denied"] * 2),
+            },
         ),
+        (PROVIDER, WHEN_THE_PROVIDER_IS_NAMED),
     ],
-    ids=["nobody named", "all named", "service named", "operator named"],
+    ids=["nobody named", "all named", "service named", "operator named", "provider named"],
 )
 def test_who_may_send_what_where(url, parameters, expected):
     found = policies(url, parameters)
@@ -290,3 +316,27 @@ def test_a_bus_that_the_platform_has_is_used_and_not_made(url):
     assert outputs["EventBusArn"].endswith(":event-bus/platform-bus")
     rules = aws.session(url).client("events").list_rules(EventBusName="platform-bus")["Rules"]
     assert [rule["Name"] for rule in rules] == ["payments-work-completed"]
+
+
+@pytest.mark.stack
+def test_the_providers_events_arrive_by_the_bus_that_is_named_and_others_of_its_source_do_not(url):
+    outputs = create(aws.session(url).client("cloudformation"), PROVIDER)
+    events, sqs = aws.session(url).client("events"), aws.session(url).client("sqs")
+    kinds = ("balance.available", "transfer.reversed", "payout.paid")
+    entries: Any = [
+        {
+            "Source": PROVIDER["ProviderEventSource"],
+            "DetailType": kind,
+            "Detail": "{}",
+            "EventBusName": PROVIDER["ProviderEventBusName"],
+        }
+        for kind in kinds
+    ]
+    assert events.put_events(Entries=entries)["FailedEntryCount"] == 0
+    arrived: set[str] = set()
+    for _ in range(5):
+        answer = sqs.receive_message(QueueUrl=outputs["EventsQueueUrl"], WaitTimeSeconds=1, MaxNumberOfMessages=10)
+        arrived |= {json.loads(message["Body"])["detail-type"] for message in answer.get("Messages", [])}
+        if len(arrived) > 1:
+            break
+    assert arrived == {"transfer.reversed", "payout.paid"}

@@ -19,7 +19,7 @@ import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
-from tests.kit import sqs
+from tests.kit import books, sqs
 from tests.kit.people import People
 from workers import sending, settings
 from workers.local import aws, postgres
@@ -195,10 +195,14 @@ class Ground:
     def assert_all_paid(self, jobs: int) -> None:
         """One payout per payment, every step audited and announced once."""
         self.wait_for("payments WHERE status = 'completed'", jobs, within_s=300)
-        until(lambda: self.left_in("commands") + self.left_in("payouts") == 0, what="empty queues")
+        inbound = ("events", "commands", "payouts")
+        until(lambda: sum(map(self.left_in, inbound)) == 0, what="empty queues")
         until(lambda: self.count("outbox WHERE published_at IS NULL") == 0, what="every event to be sent")
         assert self.count("payout_attempts") == self.count("payout_attempts WHERE state = 'succeeded'") == jobs
-        assert self.count("sandbox.transfers") == jobs, "the money moved once"
+        assert self.running.provider_url
+        moved = books.transfers(self.running.provider_url)
+        assert (len(moved), len({made.group for made in moved})) == (jobs, jobs), "the money moved once"
+        assert {(made.amount, made.currency) for made in moved} == {(15_000, "USD")}
         assert self.count("payment_audit_log") == 4 * jobs
         assert self.count("outbox WHERE destination = 'bus'") == 4 * jobs
         self.assert_sound()

@@ -16,9 +16,11 @@ from tests.forged.world import (
     AMOUNT,
     OTHER_AMOUNT,
     PAYOUTS,
+    REGISTRY,
     Make,
     World,
     about,
+    account,
     actor,
     approval,
     body_of,
@@ -28,14 +30,17 @@ from tests.forged.world import (
     fresh,
     identity,
     later,
+    look,
     order,
     own_token,
     payout,
     policy,
     promotion,
+    provider_event,
     work,
 )
 from workers.local.pools import CLIENT_ID, ISSUER
+from workers.local.sandbox import EVENT_SOURCE
 from workers.tokens import GROUPS_MAX, TOKEN_CHARS_MAX
 
 #: What the settings call tolerance, in seconds.
@@ -739,7 +744,43 @@ KINDS = [
             "a payout on the command queue": payout(actorToken=own_token("admin")),
             "finished work on the command queue": _event,
             "finished work by a person": command("WorkCompleted", "admin", **work("open")),
+            "a look at an attempt on the command queue": look(actorToken=own_token("admin")),
+            "a provider's event on the command queue": provider_event(EVENT_SOURCE),
+            "a provider's event by a person": command("ProviderEvent", "admin", livemode=False),
         },
+    ),
+    *cases(
+        "kinds",
+        _WRONG_QUEUE,
+        {
+            "a look at an attempt on the events queue": look(),
+            "a provider's event as a command on the events queue": command("ProviderEvent", "admin", livemode=False),
+            "an account on the events queue": account("admin"),
+        },
+        queue="events",
+    ),
+    *cases(
+        "kinds",
+        Invalid("unknown_kind"),
+        {"a provider's event from a source of work": provider_event("roadcall.incident")},
+        queue="events",
+    ),
+    *cases(
+        "kinds",
+        Invalid("unknown_source"),
+        {
+            "our name of a provider's event from a source of work": provider_event(
+                "roadcall.incident", **{"detail-type": "ProviderEvent"}
+            ),
+            "finished work from nowhere": lambda world: {**_event(world), "source": "roadcall.elsewhere"},
+        },
+        queue="events",
+    ),
+    *cases(
+        "kinds",
+        Invalid("schema"),
+        {"finished work from the provider's source": lambda world: {**_event(world), "source": EVENT_SOURCE}},
+        queue="events",
     ),
     *cases("kinds", Invalid("unknown_kind"), {"an announcement of ours": about("open", "PaymentApproved", "admin")}),
     *cases("kinds", _WRONG_QUEUE, {"an approval on the events queue": approval("admin")}, queue="events"),
@@ -753,6 +794,8 @@ KINDS = [
             "a payment by hand on the payouts queue": creation("admin"),
             "a membership on the payouts queue": enrolment("dispatcher", enabled=False),
             "a policy on the payouts queue": policy("admin"),
+            "an account on the payouts queue": account("admin"),
+            "a provider's event on the payouts queue": provider_event(EVENT_SOURCE),
         },
         queue="payouts",
     ),
@@ -900,6 +943,58 @@ RIGHTS = [
     ),
 ]
 
+ACCOUNTS = [
+    *cases(
+        "accounts",
+        FORBIDDEN,
+        {
+            "the vendor says where to pay": account("vendor user"),
+            "the vendor says so in every group": account(
+                "vendor user", actorToken=own_token("vendor user", "vendor", "dispatcher", "admin")
+            ),
+            "the vendor opens another vendor's account": account("vendor user", vendorId=identity("another vendor")),
+        },
+        "vendor user",
+    ),
+    *cases("accounts", FORBIDDEN, {"a dispatcher says where to pay": account("dispatcher")}, "dispatcher"),
+    *cases(
+        "accounts",
+        FORBIDDEN,
+        {
+            "who dispatches and acts for the vendor says where to pay": account("insider"),
+            "who dispatches and acts for the vendor stops it": account("insider", payoutsEnabled=False),
+        },
+        "insider",
+    ),
+    *cases(
+        "accounts",
+        SELF_APPROVAL,
+        {
+            "an admin who acts for the vendor says where to pay": account("vendor's admin"),
+            "an admin who acts for the vendor stops it": account("vendor's admin", payoutsEnabled=False),
+        },
+        "vendor's admin",
+    ),
+    *cases("accounts", NOBODYS, {"an admin who is dismissed says where to pay": account("dismissed")}, "dismissed"),
+    *cases(
+        "accounts",
+        NOT_THE_ACTOR,
+        {
+            "in the name of an admin": account("admin", actorToken=_BORROWED),
+            "in the name of the registry": account("admin", actor=REGISTRY, actorToken=_BORROWED),
+        },
+        "dispatcher",
+    ),
+    *cases("accounts", unproven("signature"), {"with a forged token": account("admin", actorToken=_strangers)}),
+    *cases("accounts", unproven("malformed"), {"with an empty token": account("admin", actorToken="")}),
+    *cases(
+        "accounts",
+        Refused("invalid_field", "stripeAccountId"),
+        {"a bank's account": account("admin", stripeAccountId="DE02120300000000202051")},
+        "admin",
+    ),
+]
+
 # ---- what only looks forged ------------------------------------------------------------------------------------------
 
 
@@ -957,11 +1052,17 @@ UNLISTED = [
             "a release": about("open", "ProcessPayment", "admin"),
             "a policy by an admin": policy("admin"),
             "a membership by an admin": promotion("admin", sub=identity("nobody")),
+            "an account by an admin": account("admin"),
             "a payment by hand": creation("admin"),
         },
         "admin",
     ),
-    *_to("unlisted", FORBIDDEN_SENDER, {"an order to pay out": order("open"), "a payout": payout()}, queue="payouts"),
+    *_to(
+        "unlisted",
+        FORBIDDEN_SENDER,
+        {"an order to pay out": order("open"), "a payout": payout(), "a look": look()},
+        queue="payouts",
+    ),
     *_to(
         "unlisted",
         FORBIDDEN_SENDER,
@@ -970,13 +1071,24 @@ UNLISTED = [
         queue="payouts",
     ),
     *_to("unlisted", unproven("signature"), {"a forged approval": _FORGED}),
-    *_to("unlisted", UNPROVEN, {"no token": approval("dispatcher", actorToken=...)}),
+    *_to(
+        "unlisted",
+        UNPROVEN,
+        {
+            "no token": approval("dispatcher", actorToken=...),
+            "an account without a token": account("admin", actorToken=...),
+            "an account as if by the registry": account("admin", actor=REGISTRY, actorToken=...),
+        },
+    ),
 ]
 OPERATOR = [
     *_to(
         "operator",
         FORBIDDEN_SENDER,
-        {"a membership that never failed": enrolment("outsider", enabled=False)},
+        {
+            "a membership that never failed": enrolment("outsider", enabled=False),
+            "an account that never failed": account("admin", actor=REGISTRY, actorToken=...),
+        },
     ),
     *_to(
         "operator",
@@ -996,7 +1108,11 @@ OPERATOR = [
     *_to(
         "operator",
         FORBIDDEN_SENDER,
-        {"an order to pay out that never failed": order("open"), "a payout that never failed": payout()},
+        {
+            "an order to pay out that never failed": order("open"),
+            "a payout that never failed": payout(),
+            "a look that never failed": look(),
+        },
         queue="payouts",
     ),
     *_to("operator", unproven("signature"), {"a forged approval": _FORGED}),
@@ -1019,6 +1135,7 @@ CORPUS = [
     *KINDS,
     *SHAPE,
     *RIGHTS,
+    *ACCOUNTS,
     *CONTROLS,
     *UNLISTED,
     *OPERATOR,

@@ -45,6 +45,7 @@ MEMBERS = {
     "admin": Member("admin"),
     "dismissed": Member("admin"),
     "vendor user": Member("vendor", None, "vendor"),
+    "vendor's admin": Member("admin", None, "vendor"),  # an admin who acts for the vendor who is paid
     "first": Member("dispatcher", "pair"),
     "second": Member("dispatcher", "pair"),
 }
@@ -218,6 +219,34 @@ def promotion(person: str, **changes: Any) -> Make:
     )
 
 
+def account(person: str, **changes: Any) -> Make:
+    """Somebody says where the vendor is paid from now on."""
+    said = {"vendorId": identity("vendor"), "stripeAccountId": "acct_thief", "payoutsEnabled": True}
+    return command("VendorAccountChanged", person, **{**said, **changes})
+
+
+def look(**changes: Any) -> Make:
+    """The service's own order to look an attempt up."""
+    return payout(type="ReconcileAttempt", **changes)
+
+
+def provider_event(source: str, **changes: Any) -> Make:
+    """An event as if it were the provider's, from a source."""
+
+    def make(_world: World) -> dict[str, Any]:
+        event = {
+            "id": f"evt_{fresh()}",
+            "object": "event",
+            "type": "transfer.created",
+            "livemode": False,
+            "data": {"object": {"id": "tr_1", "object": "transfer"}},
+        }
+        outer = {"version": "0", "id": fresh(), "detail-type": "transfer.created", "source": source, "detail": event}
+        return changed(outer, changes)
+
+    return make
+
+
 def policy(person: str, **changes: Any) -> Make:
     """Two approvers, and a releaser besides, for the company `pair`."""
     asked = {
@@ -255,5 +284,7 @@ def work(name: str) -> dict[str, Any]:
     }
 
 
+#: Who tells of accounts without a person, whose id anybody can know, too.
+REGISTRY = {"id": "00000000-0000-4000-8000-00000000a004", "type": "system"}
 #: The service's own actor, whose id anybody can know.
 PAYOUTS = {"id": "00000000-0000-4000-8000-00000000a002", "type": "system"}

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from contracts.envelope import BODY_BYTES_MAX, DELIVERIES, Arrival, Form, Malformed, Queue
-from contracts.inbound import parse
 from contracts.provider import TryLater
-from handlers.decision import Decision, Enact, Move, NotYet, Record, Refuse
+from handlers.decision import Decision, Enact, Move, NotYet, Order, Record, Refuse
 from handlers.routes import ROUTES
-from tests.contracts.golden import HERE as GOLDEN
+from tests.contracts import golden
 from tests.fuzz import facts
 from tests.fuzz.strategies import IDS
-from tests.kit.messages import NOW, SOURCES
+from tests.kit.messages import NOW, read
 from tests.storm.traffic import Traffic
 
 #: Where a body goes, and the body.
@@ -166,9 +165,8 @@ class Mutator:
 
 def _samples() -> Iterator[tuple[Queue, dict[str, Any]]]:
     """Yield the samples of every producer."""
-    for path in sorted((GOLDEN / "samples" / "inbound").glob("*.json")):
-        document = json.loads(path.read_text())
-        kind = document.get("detail-type") or document["type"]
+    for name, body in golden.inbound_samples().items():
+        document, kind = json.loads(body), golden.expected_kind(name)
         form = Form.EVENT_BRIDGE if "detail-type" in document else Form.COMMAND
         for queue in sorted(queue for queue, taken in DELIVERIES[kind] if taken is form):
             yield queue, document
@@ -208,15 +206,15 @@ def _end(queue: Queue, body: str, chance: random.Random) -> str:
         Exception: anything that neither parser nor decisions declare.
     """
     try:
-        parsed = parse(body, Arrival(queue, "sqs-1", NOW), sources=SOURCES)
+        parsed = read(body, Arrival(queue, "sqs-1", NOW))
     except Malformed as flaw:
         return f"malformed: {flaw.flaw}"
-    sort = facts.NOTHING if chance.random() < _NEW else chance.choice(facts.SORTS)
+    sort = facts.NOTHING if chance.random() < _NEW else chance.choice(chance.choice(facts.BY_STATUS))
     met = sort.facts(parsed)
     try:
         decision = ROUTES[type(parsed.message)].decide(met, parsed.message, _AT)
     except NotYet:
-        if met.attempt and met.answer and not isinstance(met.answer, TryLater):
+        if met.attempt and met.told.answer and not isinstance(met.told.answer, TryLater):
             raise AssertionError("waits for what is there") from None
         return f"{parsed.cause.kind}: not yet"
     return f"{parsed.cause.kind}: {_told(decision)}"
@@ -232,6 +230,10 @@ def _told(decision: Decision) -> str:
         case Enact():
             json.dumps(dict(decision.data))
             return "enacted"
+        case Order():
+            for order in decision.orders:
+                json.dumps(order.wire())
+            return "ordered"
         case Refuse():
             json.dumps(decision.event.wire())
             return f"refused, {decision.code}"

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from contracts.envelope import Arrival, Malformed, Queue
-from contracts.inbound import Parsed, parse
+from contracts.inbound import Parsed
 from tests.drills import ground as drills
 from tests.fuzz.bulk import Mutator, Sent
 from tests.kit import bus
-from tests.kit.messages import SOURCES
+from tests.kit import messages as m
 from tests.kit.people import People
 from tests.storm.driver import INBOUND
 from tests.storm.evidence import Gathered, gathered
@@ -159,7 +159,7 @@ def _letter(queue: str, body: str) -> tuple[str, bytes]:
 
 def _parsed(queue: Queue, body: str, message_id: str) -> Parsed | Malformed:
     try:
-        return parse(body, Arrival(queue, message_id, datetime.now(UTC)), sources=SOURCES)
+        return m.read(body, Arrival(queue, message_id, datetime.now(UTC)))
     except Malformed as flaw:
         return flaw
 

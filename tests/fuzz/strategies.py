@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from contracts.envelope import BODY_BYTES_MAX, DELIVERIES, DEPTH_MAX, Form, Queue
+from contracts.envelope import BODY_BYTES_MAX, DELIVERIES, DEPTH_MAX, PROVIDER_EVENT, Form, Queue
 from contracts.inbound import KINDS
-from tests.kit.messages import SOURCES
+from tests.kit.messages import PROVIDER_SOURCE, SOURCES
 
 #: Where a body goes, and the body.
 Sent = tuple[Queue, str]
@@ -34,6 +34,9 @@ _NAMES: Mapping[str, SearchStrategy[Any]] = {
     "description": st.sampled_from(["Towing", " Tire ", "Löschen ✓", "x" * 255]),
     "quantity": st.integers(1, 5),
     "reason": st.sampled_from(["Not wanted.", " "]),
+    "type": st.sampled_from(["transfer.created", "transfer.reversed", "payout.paid", "payout.failed", "charge.failed"]),
+    "object": st.sampled_from(["transfer", "payout", "charge"]),
+    "stripeAccountId": st.sampled_from(["acct_1", "acct_2", "ba_1", ""]),
     "metadata": st.just({"reference": "R-1", "photoCount": 2}),
     **dict.fromkeys(("incidentId", "vendorId", "companyId", "driverId", "payerId", "paymentId"), st.sampled_from(IDS)),
 }
@@ -104,6 +107,8 @@ def documents(kind: str) -> SearchStrategy[tuple[Queue, dict[str, Any]]]:
         queue, form = place
         if form is Form.COMMAND:
             return queue, {**message, "type": kind}
+        if kind == PROVIDER_EVENT:
+            return queue, {"id": "e-1", "detail-type": message["type"], "source": PROVIDER_SOURCE, "detail": message}
         return queue, {"id": "e-1", "detail-type": kind, "source": source, "detail": message}
 
     return st.builds(placed, st.sampled_from(places), messages(kind), st.sampled_from(sorted(SOURCES)))
@@ -163,6 +168,7 @@ def hostile(draw: Callable[[SearchStrategy[Any]], Any]) -> Sent:
         lambda: body[:-1] + f',"x":"{"x" * BODY_BYTES_MAX}"}}',
         lambda: json.dumps(body),
         lambda: json.dumps({"detail-type": "WorkCompleted", "source": "roadcall.incident", "detail": body}),
+        lambda: json.dumps({"detail-type": "WorkCompleted", "source": PROVIDER_SOURCE, "detail": {"id": body}}),
         lambda: "\ufeff" + body,
     ]
     return queue, draw(st.sampled_from(bodies))()

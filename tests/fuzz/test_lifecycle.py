@@ -16,14 +16,38 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from contracts.envelope import Queue
+from contracts.money import Money
 from contracts.outcome import Outcome
-from contracts.provider import Accepted, Answer, Declined, Unknown
+from contracts.provider import (
+    Accepted,
+    Answer,
+    Declined,
+    NotExecuted,
+    Reversal,
+    Told,
+    TransferSeen,
+    Unfunded,
+    Unknown,
+)
 from handlers.apply import Result
 from store.db import Pool
 from tests.kit import messages as m
 from tests.kit.funnel import RULES as BASE_RULES
 from tests.kit.funnel import once, rows
-from tests.storm.auditor_model import APPLIED, IGNORED, INTAKE, STEPS, Paid, Row, derived, processed, verdict
+from tests.storm.auditor_model import (
+    APPLIED,
+    IGNORED,
+    INTAKE,
+    OPENINGS,
+    PAYOUTS,
+    STEPS,
+    Paid,
+    Row,
+    account_of,
+    derived,
+    processed,
+    verdict,
+)
 from tests.storm.manifest import Command, Line, Order, Person
 
 #: `make fuzz MINUTES=` looks deeper.
@@ -45,6 +69,9 @@ ANSWERS: dict[str, Answer] = {
     "payout_failed": Declined("closed", "The account is closed."),
     "payout_unknown": Unknown("lost"),
 }
+#: What ends an attempt and lets its payment go on.
+NOTHING: list[Answer] = [Unfunded("balance_insufficient"), NotExecuted()]
+SERVICE = {"id": PAYOUTS, "type": "system"}
 
 
 class Book:
@@ -76,6 +103,7 @@ class Book:
             creator="system",
             version=1,
             head=None,
+            reversed=0,
             rows=[first],
         )
         self.payments[paid.id], self.orders[paid.id] = paid, order
@@ -89,6 +117,14 @@ class Book:
         step = self._row(paid.version + 1, paid.status, action, after, actor)
         changed = dataclasses.replace(paid, status=after, version=paid.version + 1, rows=[*paid.rows, step])
         self.payments[payment_id] = changed
+
+    def back(self, payment_id: str, cents: int) -> None:
+        """Write down how much came back in all."""
+        self.payments[payment_id] = dataclasses.replace(self.payments[payment_id], reversed=cents)
+
+    def attempt(self, payment_id: str) -> int:
+        """How many attempts a payment has had: the number of its newest."""
+        return len([row for row in self.payments[payment_id].rows if row.action in OPENINGS])
 
     @staticmethod
     def _row(seq: int, before: str | None, action: str, after: str, actor: str) -> Row:
@@ -199,20 +235,75 @@ class Lifecycle(RuleBasedStateMachine):
         body = orders[pick % len(orders)]
         if body["type"] == "ProcessPayment":
             paid = self.book.payments[body["paymentId"]]
-            end = processed(paid, paid.version)
-            if end == APPLIED:
-                self.book.move(paid.id, "processing_started")
-            self._expect(Queue.PAYOUTS, body, *_outcome(end))
+            self._pay(paid, body)
         else:
-            paid = next(
-                paid for paid in self.book.payments.values() if derived("attempt", paid.id, 1) == body["attemptId"]
-            )
-            if paid.status == "processing":
-                self.book.move(paid.id, answer)
-                said = Accepted(f"tr_{body['attemptId']}") if answer == "payout_succeeded" else ANSWERS[answer]
-                self._expect(Queue.PAYOUTS, body, Outcome.APPLIED, None, answer=said)
-            else:
-                self._expect(Queue.PAYOUTS, body, Outcome.IGNORED, None)
+            [(paid, number)] = [
+                (paid, number)
+                for paid in self.book.payments.values()
+                for number in range(1, self.book.attempt(paid.id) + 1)
+                if derived("attempt", paid.id, number) == body["attemptId"]
+            ]
+            self._looked(paid, number, body, answer)
+
+    def _pay(self, paid: Paid, body: dict[str, Any]) -> None:
+        opened = "attempt_opened" if paid.status == "processing" else "processing_started"
+        end = processed(paid, paid.version, own=True)
+        if end == APPLIED:
+            self.book.move(paid.id, opened)
+        self._expect(Queue.PAYOUTS, body, *_outcome(end))
+
+    def _looked(self, paid: Paid, number: int, body: dict[str, Any], answer: str) -> None:
+        """Deliver an order about an attempt, and what the provider says: of the newest one, whatever it says."""
+        open_still = paid.status == "processing" and not paid.between_attempts(paid.version)
+        if open_still and number == self.book.attempt(paid.id):
+            self.book.move(paid.id, answer)
+            said = {"payout_succeeded": Accepted(_transfer(paid)), "attempt_failed": NOTHING[paid.version % 2]}
+            self._expect(Queue.PAYOUTS, body, Outcome.APPLIED, None, said={**ANSWERS, **said}[answer])
+        else:
+            self._expect(Queue.PAYOUTS, body, Outcome.IGNORED, None)
+
+    @precondition(lambda self: self._paying("processing", "completed", "failed"))
+    @rule(pick=st.integers(0, 5), answer=st.sampled_from([*sorted(ANSWERS), "attempt_failed"]), newest=st.booleans())
+    def look(self, pick: int, answer: str, *, newest: bool) -> None:
+        """Look an attempt up as the sweep does, whatever has become of it."""
+        paying = self._paying("processing", "completed", "failed")
+        paid = paying[pick % len(paying)]
+        number = self.book.attempt(paid.id) if newest else 1
+        attempt_id = derived("attempt", paid.id, number)
+        fields: dict[str, Any] = {"attemptId": attempt_id, "actor": SERVICE, "check": len(self.sent)}
+        self._looked(paid, number, m.command("ReconcileAttempt", commandId=str(uuid4()), **fields), answer)
+
+    @precondition(lambda self: self._paying("approved", "processing"))
+    @rule(pick=st.integers(0, 5))
+    def sweep(self, pick: int) -> None:
+        """Order a payment to be paid, as the sweep does: it opens the next attempt where the last came to nothing."""
+        paying = self._paying("approved", "processing")
+        paid = paying[pick % len(paying)]
+        own: dict[str, Any] = {"actor": SERVICE, "amountCents": ..., "currency": ...}
+        self._pay(paid, m.command("ProcessPayment", commandId=str(uuid4()), paymentId=paid.id, **own))
+
+    @precondition(lambda self: self._paying("processing", "completed"))
+    @rule(pick=st.integers(0, 5), back=st.sampled_from([0, 0, 100, 350]))
+    def hear(self, pick: int, back: int) -> None:
+        """Hear of a payment's money from the provider: that it moved, and how much of it came back."""
+        paying = self._paying("processing", "completed")
+        paid = paying[pick % len(paying)]
+        known = paid.status == "completed"
+        if paid.between_attempts(paid.version):
+            actions: list[str] = []
+        else:
+            more = back > paid.reversed
+            actions = [*([] if known else ["payout_succeeded"]), *(["reversed"] if more else [])]
+        for action in actions:
+            self.book.move(paid.id, action)
+            if action == "reversed":
+                self.book.back(paid.id, back)
+        event = m.provider_event(about=_transfer(paid), id=f"evt_{uuid4()}")
+        outcome = Outcome.APPLIED if actions else Outcome.IGNORED
+        self._expect(Queue.EVENTS, event, outcome, None, said=Told(seen=_seen(paid, back)), keep=False)
+
+    def _paying(self, *statuses: str) -> list[Paid]:
+        return [paid for paid in self.book.payments.values() if paid.status in statuses]
 
     # -- what must come of them
 
@@ -246,22 +337,34 @@ class Lifecycle(RuleBasedStateMachine):
         outcome: Outcome,
         code: str | None,
         *,
-        answer: Answer | None = None,
+        said: Answer | Told | None = None,
         keep: bool = True,
     ) -> None:
         """Handle a message; its end, and where every payment stands, must be what the model says."""
-        result: Result = once(self.pool, m.parsed(body, queue=queue), answer, RULES)
+        result: Result = once(self.pool, m.parsed(body, queue=queue), said, RULES)
         assert (result.outcome, result.code) == (outcome, code)
         if keep and not (outcome is Outcome.DUPLICATE or (queue is Queue.EVENTS and self._knows(body))):
             self.sent.append((queue, body))
         stand = rows(
             self.pool,
-            "SELECT payment_id::text AS id, status, version FROM payments WHERE payment_id::text = ANY(%s)",
+            "SELECT payment_id::text AS id, status, version, amount_reversed_cents FROM payments"
+            " WHERE payment_id::text = ANY(%s)",
             list(self.book.payments),
         )
-        assert {row["id"]: (row["status"], row["version"]) for row in stand} == {
-            paid.id: (paid.status, paid.version) for paid in self.book.payments.values()
+        assert {row["id"]: (row["status"], row["version"], row["amount_reversed_cents"]) for row in stand} == {
+            paid.id: (paid.status, paid.version, paid.reversed) for paid in self.book.payments.values()
         }
+        self._money_never_doubles()
+
+    def _money_never_doubles(self) -> None:
+        """At most one success and one open attempt for a payment, and no movement under two of them."""
+        query = """
+            SELECT payment_id FROM payout_attempts WHERE payment_id::text = ANY(%s) GROUP BY payment_id
+            HAVING count(*) FILTER (WHERE state = 'succeeded') > 1
+                OR count(*) FILTER (WHERE state IN ('ready', 'unknown')) > 1
+                OR count(DISTINCT idempotency_key) < count(*)
+        """
+        assert rows(self.pool, query, list(self.book.payments)) == []
 
     def _knows(self, body: dict[str, Any]) -> bool:
         return ("WorkCompleted", body["eventId"]) in self._handled
@@ -275,6 +378,25 @@ class Lifecycle(RuleBasedStateMachine):
         for paid in self.book.payments.values():
             told = [(row["seq"], row["kind"]) for row in rows(self.pool, query, paid.id)]
             assert told == [(row.seq, STEPS[row.before, row.action][1]) for row in paid.rows]
+
+
+def _transfer(paid: Paid) -> str:
+    return f"tr_{paid.id}"
+
+
+def _seen(paid: Paid, back: int) -> TransferSeen:
+    """The movement of a payment as the provider has it; what came back, came back in one piece or two."""
+    parts = {0: [], 100: [100]}.get(back, [100, back - 100])
+    return TransferSeen(
+        provider_object_id=_transfer(paid),
+        transfer_group=paid.id,
+        idempotency_key=f"pay-{paid.id}-1",
+        money=Money(paid.amount, paid.currency),
+        destination=account_of(paid.vendor),
+        reversals=tuple(Reversal(f"trr_{number}_{paid.id}", cents) for number, cents in enumerate(parts)),
+        created_at=m.NOW,
+        livemode=False,
+    )
 
 
 def _outcome(end: str) -> tuple[Outcome, str | None]:

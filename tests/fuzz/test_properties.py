@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts.envelope import DELIVERIES, Arrival, Malformed, Queue
-from contracts.inbound import KINDS, Parsed, parse
+from contracts.inbound import KINDS, Parsed
 from contracts.outbound import EVENTS, OUTBOUND, EventMessage
 from contracts.provider import TryLater
-from handlers.decision import Absorb, Decision, Move, NotYet, Record, Refuse
+from handlers.decision import Absorb, Decision, Enact, Move, NotYet, Order, Record, Refuse
 from handlers.routes import ROUTES
 from tests.fuzz import facts, strategies
-from tests.kit.messages import NOW, SOURCES
+from tests.kit import messages as m
+from tests.kit.messages import NOW
 
 #: Building whole documents is slow at first; the number of examples bounds the time, not a deadline.
 _SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -29,7 +30,7 @@ def read(sent: strategies.Sent) -> Parsed | None:
     """The message of a body, None where it is none; anything undeclared is the test's failure."""
     queue, body = sent
     try:
-        return parse(body, Arrival(queue, "sqs-1", NOW), sources=SOURCES)
+        return m.read(body, Arrival(queue, "sqs-1", NOW))
     except Malformed:
         return None
 
@@ -70,7 +71,7 @@ def test_every_message_can_be_decided_whatever_it_meets(sent, data):
     try:
         decision = ROUTES[type(parsed.message)].decide(met, parsed.message, NOW + timedelta(seconds=1))
     except NotYet:
-        assert met.attempt is None or met.answer is None or isinstance(met.answer, TryLater)
+        assert met.attempt is None or met.told.answer is None or isinstance(met.told.answer, TryLater)
         return
     _check(decision, met.payment)
 
@@ -89,9 +90,13 @@ def _check(decision: Decision, payment: Any) -> None:
                 assert sum(line.total_cents for line in decision.lines) == decision.after.amount_cents > 0
             posted = [post.message for post in decision.posts]
             assert sum(isinstance(message, EventMessage) for message in posted) == 1
+            if decision.then:
+                _check(decision.then, decision.after)
         case Refuse():
             posted = [decision.event]
             assert decision.event.wire()["code"] == decision.code
+        case Enact() | Order():
+            posted = list(decision.orders)
         case Absorb():
             posted = []
     for message in posted:

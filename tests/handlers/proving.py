@@ -18,10 +18,12 @@ from store.failures import Failure
 from tests.kit import messages as m
 from tests.kit.funnel import fresh, rows
 
-APP, DIRECTORY, SERVICE, OPERATOR = "AROAAPP", "AROADIRECTORY", "AROASERVICE", "AROAOPERATOR"
+APP, DIRECTORY, REGISTRAR = "AROAAPP", "AROADIRECTORY", "AROAREGISTRAR"
+SERVICE, OPERATOR = "AROASERVICE", "AROAOPERATOR"
 SENDERS = Senders(
     commands=frozenset({APP}),
     memberships=frozenset({DIRECTORY}),
+    accounts=frozenset({REGISTRAR}),
     payouts=frozenset({SERVICE}),
     operators=frozenset({OPERATOR}),
 )

@@ -1,47 +1,16 @@
 """The funnel against a real Postgres: the main road, every message twice."""
 
-from uuid import UUID
-
 import pytest
 
-from contracts.envelope import Queue
 from contracts.outcome import Outcome
 from contracts.provider import Accepted, Declined, Unknown
 from contracts.refusals import Refusal
 from handlers.decision import NotYet, Rules
 from store.db import Pool
+from tests.handlers.road import approve, create, events, pay, posted, reconcile, start
 from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import fresh, once, rows, twice
-
-
-def create(pool: Pool) -> UUID:
-    result = twice(pool, m.parsed(m.work()))
-    assert result.payment_id
-    return result.payment_id
-
-
-def approve(pool: Pool, payment_id: UUID):
-    return twice(pool, m.parsed(m.command("ApprovePayment", paymentId=str(payment_id))))
-
-
-def posted(pool: Pool, kind: str) -> dict:
-    return rows(pool, "SELECT payload FROM outbox WHERE detail_type = %s ORDER BY outbox_id DESC", kind)[0]["payload"]
-
-
-def start(pool: Pool, payment_id: UUID):
-    order = posted(pool, "ProcessPayment")
-    assert order["paymentId"] == str(payment_id)
-    return twice(pool, m.parsed(order, queue=Queue.PAYOUTS))
-
-
-def pay(pool: Pool, answer):
-    return twice(pool, m.parsed(posted(pool, "ExecutePayout")), answer)
-
-
-def events(pool: Pool) -> list[tuple[str, int]]:
-    found = rows(pool, "SELECT detail_type, aggregate_seq FROM outbox WHERE destination = 'bus' ORDER BY outbox_id")
-    return [(row["detail_type"], row["aggregate_seq"]) for row in found]
 
 
 def test_the_main_road_ends_completed_with_one_audit_row_and_one_event_per_version(pool: Pool):
@@ -90,20 +59,17 @@ def test_a_definite_refusal_by_the_provider_fails_the_payment(pool: Pool):
     assert payment == {"failure_code": "account_closed", "failed_reason": "The account is closed."}
 
 
-def test_an_unknown_outcome_keeps_the_payment_in_processing_and_orders_another_look(pool: Pool):
+def test_an_unknown_outcome_keeps_the_payment_in_processing_and_leaves_the_next_look_to_the_sweep(pool: Pool):
     payment_id = create(pool)
     approve(pool, payment_id)
     start(pool, payment_id)
     assert pay(pool, Unknown("timeout")).status == "processing"
     [attempt] = rows(pool, "SELECT state, checks, next_check_at FROM payout_attempts")
     assert (attempt["state"], attempt["checks"]) == ("unknown", 2)
-    first, second = rows(
-        pool,
-        "SELECT event_id, payload, available_at FROM outbox WHERE detail_type = 'ExecutePayout' ORDER BY outbox_id",
-    )
-    assert (first["payload"]["check"], second["payload"]["check"]) == (0, 1)
-    assert second["available_at"] == attempt["next_check_at"] > first["available_at"]
-    assert pay(pool, Accepted("tr_late")).status == "completed"
+    [order] = rows(pool, "SELECT payload, available_at FROM outbox WHERE detail_type = 'ExecutePayout'")
+    assert order["payload"]["check"] == 0
+    assert attempt["next_check_at"] > order["available_at"]
+    assert twice(pool, reconcile(payment_id, check=2), Accepted("tr_late")).status == "completed"
     assert [version for _, version in events(pool)] == [1, 2, 3, 4, 5]
 
 

@@ -1,5 +1,6 @@
 """ROUTES and DELIVERIES are total: a kind that is declared is delivered, loaded and decided."""
 
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -16,9 +17,12 @@ from handlers.decisions import (
     hold_payment,
     membership_changed,
     process_payment,
+    provider_event,
+    reconcile_attempt,
     reject_payment,
     release_hold,
     set_approval_policy,
+    vendor_account_changed,
     work_completed,
 )
 from handlers.routes import ROUTES
@@ -35,7 +39,10 @@ DECISIONS = {
     "SetApprovalPolicy": set_approval_policy,
     "MembershipChanged": membership_changed,
     "ProcessPayment": process_payment,
+    "VendorAccountChanged": vendor_account_changed,
     "ExecutePayout": execute_payout,
+    "ReconcileAttempt": reconcile_attempt,
+    "ProviderEvent": provider_event,
 }
 
 WORK_PAYMENT = ids.payment_id(ids.work_source_key(str(m.INCIDENT), str(m.VENDOR), str(m.EVENT)))
@@ -54,6 +61,12 @@ SUBJECTS = [
     (m.command("ApprovePayment", paymentId=str(m.INCIDENT)), m.INCIDENT),
     (m.command("ApprovePayment", paymentId="no uuid"), None),
     (m.command("ExecutePayout", attemptId=str(m.INCIDENT)), None),
+    (m.command("ReconcileAttempt", attemptId=str(m.INCIDENT)), None),
+    (m.provider_event(), None),
+    (
+        m.command("VendorAccountChanged", vendorId=str(m.VENDOR), stripeAccountId="acct_1", payoutsEnabled=True),
+        None,
+    ),
 ]
 
 
@@ -86,8 +99,9 @@ def test_every_kind_has_its_own_decision():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_what_is_about_an_existing_payment_waits_for_one(kind: str):
-    without = {"WorkCompleted", "CreatePayment", "SetApprovalPolicy", "MembershipChanged"}
+def test_only_what_names_an_existing_payment_waits_for_one(kind: str):
+    without = {"WorkCompleted", "CreatePayment", "SetApprovalPolicy", "MembershipChanged", "VendorAccountChanged"}
+    without.add("ProviderEvent")  # it waits too, once it is known to be about a payment
     assert ROUTES[KINDS[kind]].waits is (kind not in without)
 
 
@@ -95,3 +109,9 @@ def test_only_what_is_about_an_existing_payment_waits_for_one(kind: str):
 def test_a_message_names_its_payment_as_far_as_it_can_be_told(message: dict[str, Any], subject: object):
     parsed = m.parsed(message)
     assert ROUTES[type(parsed.message)].subject(parsed.message, parsed.cause) == subject
+
+
+def test_an_event_of_the_providers_is_about_what_its_object_turned_out_to_be_about():
+    parsed = m.parsed(m.provider_event())
+    found = replace(parsed.cause, about=m.INCIDENT)
+    assert ROUTES[type(parsed.message)].subject(parsed.message, found) == m.INCIDENT

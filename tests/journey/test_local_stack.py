@@ -62,7 +62,7 @@ def descendants(pid: int) -> set[int]:
 @pytest.mark.stack
 def test_the_line_of_json_has_exactly_the_promised_keys(stack: dict):
     where = {"database_url", "aws_endpoint_url", "region", "event_bus", "queues", "status_url", "token_keys_file"}
-    assert set(stack) == where
+    assert set(stack) == where | {"provider_url"}
     assert set(stack["queues"]) == {
         "events",
         "commands",

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,29 @@ class Bus:
 def recorded(record_path: Path) -> Iterator[dict[str, Any]]:
     """Read what a bus has taken, in order."""
     with record_path.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+        yield from parsed(lines)
+
+
+def parsed(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+    """Read lines of a record."""
+    return map(json.loads, lines)
+
+
+def delivered(entry: Mapping[str, Any]) -> str:
+    """Return an entry as a rule with a queue for its target delivers it."""
+    return json.dumps(
+        {
+            "version": "0",
+            "id": entry["id"],
+            "detail-type": entry["detail_type"],
+            "source": entry["source"],
+            "account": "000000000000",
+            "time": datetime.now(UTC).isoformat(),
+            "region": "us-east-1",
+            "resources": [],
+            "detail": entry["detail"],
+        }
+    )
 
 
 @contextmanager

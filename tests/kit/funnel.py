@@ -4,9 +4,10 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from contracts.ids import as_uuid
 from contracts.inbound import Parsed
 from contracts.outcome import Outcome
-from contracts.provider import Answer
+from contracts.provider import Answer, Told, TransferSeen
 from handlers.apply import Result
 from handlers.decision import Rules
 from handlers.process import process
@@ -24,6 +25,8 @@ TABLES = (
     "payout_attempts",
     "approval_policies",
     "memberships",
+    "payout_reversals",
+    "vendor_accounts",
     "access_audit",
     "message_inbox",
     "outbox",
@@ -36,17 +39,28 @@ def fresh(parsed: Parsed) -> Parsed:
     return dataclasses.replace(parsed, cause=dataclasses.replace(parsed.cause, sent_at=datetime.now(UTC)))
 
 
-def once(pool: Pool, parsed: Parsed, answer: Answer | None = None, rules: Rules = RULES) -> Result:
-    """Process a message, the word of its actor, who is a member as it says."""
+def once(pool: Pool, parsed: Parsed, said: Answer | Told | None = None, rules: Rules = RULES) -> Result:
+    """Process a message, the word of its actor, who is a member as it says; the provider has said this."""
     enrol(pool, parsed.message)
-    return process(pool, parsed, rules, proof_of(parsed), answer)
+    return _processed(pool, parsed, said, rules)
 
 
-def twice(pool: Pool, parsed: Parsed, answer: Answer | None = None, rules: Rules = RULES) -> Result:
+def _processed(pool: Pool, parsed: Parsed, said: Answer | Told | None, rules: Rules) -> Result:
+    told = said if isinstance(said, Told) else Told(said)
+    return process(pool, about(parsed, told), rules, proof_of(parsed), told)
+
+
+def about(parsed: Parsed, told: Told) -> Parsed:
+    """The message with the payment that its object at the provider belongs to, as a worker finds it out."""
+    found = as_uuid(told.seen.transfer_group) if isinstance(told.seen, TransferSeen) else None
+    return dataclasses.replace(parsed, cause=dataclasses.replace(parsed.cause, about=found))
+
+
+def twice(pool: Pool, parsed: Parsed, said: Answer | Told | None = None, rules: Rules = RULES) -> Result:
     """Process a message twice; the second pass must be a duplicate that leaves every row as it is."""
-    first = once(pool, parsed, answer, rules)
+    first = once(pool, parsed, said, rules)
     before = snapshot(pool)
-    second = process(pool, parsed, rules, proof_of(parsed), answer)
+    second = _processed(pool, parsed, said, rules)
     assert second.outcome is Outcome.DUPLICATE, second
     assert snapshot(pool) == before
     return first

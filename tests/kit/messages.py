@@ -11,6 +11,8 @@ from contracts.inbound import Parsed, parse
 #: The time of every pure test.
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SOURCES = frozenset({"roadcall.incident", "roadcall.incident-service", "incident-svc"})
+PROVIDER_SOURCE = "aws.partner/stripe.com/ed_test_61QyRz8Hk3Lm0A4bC5dE6f7g"
+PROVIDER_SOURCES = frozenset({PROVIDER_SOURCE})
 
 INCIDENT = UUID("11111111-1111-4111-8111-111111111111")
 VENDOR = UUID("22222222-2222-4222-8222-222222222222")
@@ -23,7 +25,7 @@ EVENT = UUID("77777777-7777-4777-8777-777777777777")
 
 #: The commands that say which payment they are about, and what their sender saw of it.
 ABOUT_A_PAYMENT = {"ApprovePayment", "RejectPayment", "CancelPayment", "HoldPayment", "ReleaseHold", "ProcessPayment"}
-_HOME = {"WorkCompleted": Queue.EVENTS, "ExecutePayout": Queue.PAYOUTS}
+_HOME = {"ExecutePayout": Queue.PAYOUTS, "ReconcileAttempt": Queue.PAYOUTS}
 
 
 def dispatcher(**overrides: Any) -> dict[str, Any]:
@@ -67,6 +69,21 @@ def command(kind: str, number: int = 1, **overrides: Any) -> dict[str, Any]:
     return _with({**body, **seen}, overrides)
 
 
+def provider_event(kind: str = "transfer.created", about: str = "tr_1", **overrides: Any) -> dict[str, Any]:
+    """An event of the provider's as EventBridge delivers it; the overrides are those of the event itself."""
+    event = {
+        "id": "evt_1",
+        "object": "event",
+        "api_version": "2026-02-25.clover",
+        "created": int(NOW.timestamp()),
+        "type": kind,
+        "livemode": False,
+        "pending_webhooks": 0,
+        "data": {"object": {"id": about, "object": kind.partition(".")[0]}},
+    }
+    return envelope(_with(event, overrides), **{"detail-type": kind, "source": PROVIDER_SOURCE})
+
+
 def envelope(detail: Any, **overrides: Any) -> dict[str, Any]:
     """An EventBridge envelope around a detail."""
     outer = {
@@ -90,8 +107,13 @@ def body(message: dict[str, Any]) -> str:
 
 def parsed(message: dict[str, Any], *, queue: Queue | None = None, sent_at: datetime = NOW) -> Parsed:
     """A message as the worker hands it to the funnel, by default from the queue of its kind."""
-    home = queue or _HOME.get(message.get("type", "WorkCompleted"), Queue.COMMANDS)
-    return parse(body(message), Arrival(home, "sqs-message-1", sent_at), sources=SOURCES)
+    home = queue or (_HOME.get(message["type"], Queue.COMMANDS) if "type" in message else Queue.EVENTS)
+    return read(body(message), Arrival(home, "sqs-message-1", sent_at))
+
+
+def read(body: str, arrival: Arrival) -> Parsed:
+    """A body as the worker reads it, of the sources that are believed."""
+    return parse(body, arrival, sources=SOURCES, provider_sources=PROVIDER_SOURCES)
 
 
 def late(message: dict[str, Any], **delay: float) -> Parsed:

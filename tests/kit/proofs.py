@@ -19,12 +19,12 @@ from contracts.proof import Person, Proof, ProofFlaw, Unproven
 from handlers.decision import Senders
 from store import db
 from store.db import Pool
-from tests.kit.messages import SOURCES
+from tests.kit.messages import PROVIDER_SOURCES, SOURCES
 from workers.consume import Trust
 
 SENDER = "AIDATESTTESTTESTTEST1"
 #: Whom the model of SQS names as every sender, too.
-SENDERS = Senders(*[frozenset({SENDER, "AIDAMODEL"})] * 3)
+SENDERS = Senders(*[frozenset({SENDER, "AIDAMODEL"})] * 4)
 _SYSTEM = {
     Queue.EVENTS: Actor(ids.SYSTEM_INTAKE, ActorType.SYSTEM),
     Queue.PAYOUTS: Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM),
@@ -104,7 +104,7 @@ class PlainVerifier:
         return replace(found, issued_at=now - hour, expires_at=now + hour)
 
 
-TRUST = Trust(SOURCES, PlainVerifier())
+TRUST = Trust(SOURCES, PlainVerifier(), PROVIDER_SOURCES)
 
 
 def signed(body: dict[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,16 @@ ACCEPTED: dict[str, frozenset[Persona]] = {
     "ProcessPayment": BACK_OFFICE | {Persona.SERVICE},
     "SetApprovalPolicy": frozenset({Persona.ADMIN}),
     "MembershipChanged": frozenset({Persona.ADMIN, Persona.SERVICE}),
+    "VendorAccountChanged": frozenset({Persona.ADMIN, Persona.SERVICE}),
     "WorkCompleted": frozenset({Persona.SERVICE}),
     "ExecutePayout": frozenset({Persona.SERVICE}),
+    "ReconcileAttempt": frozenset({Persona.SERVICE}),
+    "ProviderEvent": frozenset({Persona.SERVICE}),
 }
+#: What never comes from a person, so that on the command queue it is malformed.
+NO_COMMANDS = frozenset({"WorkCompleted", "ExecutePayout", "ReconcileAttempt", "ProviderEvent"})
 #: What may come without anybody's token, so that an operator may put it back, and may not make it.
-WITHOUT_PERSON = frozenset({"ProcessPayment", "MembershipChanged", "WorkCompleted", "ExecutePayout"})
+WITHOUT_PERSON = NO_COMMANDS | {"ProcessPayment", "MembershipChanged", "VendorAccountChanged"}
 #: Who reads what: the payment of one's own company or vendor, in full, as a list that holds it, or its history.
 READS: dict[str, frozenset[Persona]] = {
     "GET /payments/{id}": BACK_OFFICE | {Persona.VENDOR_OWN},
@@ -45,7 +50,7 @@ def of_command(kind: str, who: Persona) -> str:
         return "accepted"
     if who is Persona.OPERATOR and kind in WITHOUT_PERSON:
         return "forbidden_sender"
-    if kind in {"WorkCompleted", "ExecutePayout"}:
+    if kind in NO_COMMANDS:
         return "invalid"
     if who in {Persona.ANONYMOUS, Persona.SERVICE, Persona.OPERATOR}:
         return "unauthenticated"

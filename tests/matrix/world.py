@@ -13,18 +13,19 @@ import httpx
 from contracts import ids
 from contracts.authority import Persona
 from contracts.envelope import Arrival, Malformed, Queue
-from contracts.inbound import Parsed, parse
+from contracts.inbound import Parsed
+from contracts.money import Money
 from contracts.outcome import Outcome
 from contracts.payment import Role
 from contracts.proof import Proof
-from contracts.provider import Accepted
+from contracts.provider import Accepted, Told, TransferSeen
 from handlers.apply import Result
 from handlers.decision import Rules, Senders
 from handlers.process import process
 from store.db import Pool
 from tests.kit import messages as m
 from tests.kit.forgery import forge
-from tests.kit.funnel import rows
+from tests.kit.funnel import about, rows
 from tests.kit.proofs import member
 from workers import status
 from workers.health import Server, application
@@ -32,8 +33,17 @@ from workers.local.pools import LocalPool
 from workers.telemetry import Metrics
 from workers.tokens import TokenVerifier
 
-APP, DIRECTORY, SERVICE, OPERATOR = "AROAAPP", "AROADIRECTORY", "AROASERVICE", "AROAOPERATOR"
-RULES = Rules(senders=Senders(frozenset({APP}), frozenset({DIRECTORY}), frozenset({SERVICE}), frozenset({OPERATOR})))
+APP, DIRECTORY, REGISTRAR = "AROAAPP", "AROADIRECTORY", "AROAREGISTRAR"
+SERVICE, OPERATOR = "AROASERVICE", "AROAOPERATOR"
+RULES = Rules(
+    senders=Senders(
+        commands=frozenset({APP}),
+        memberships=frozenset({DIRECTORY}),
+        accounts=frozenset({REGISTRAR}),
+        payouts=frozenset({SERVICE}),
+        operators=frozenset({OPERATOR}),
+    )
+)
 PEOPLE: dict[Persona, tuple[UUID, dict[str, Any]]] = {
     Persona.VENDOR_OWN: (uuid4(), {"role": Role.VENDOR, "vendor": m.VENDOR}),
     Persona.VENDOR_OTHER: (uuid4(), {"role": Role.VENDOR, "vendor": m.DRIVER}),
@@ -46,17 +56,27 @@ SKEW = timedelta(seconds=60)
 #: Another admin, who prepares what a command is about.
 HELPER = uuid4()
 #: The kinds that come from the service itself, on a queue of its own, and from nobody else anywhere.
-_OWN = {"WorkCompleted": Queue.EVENTS, "ExecutePayout": Queue.PAYOUTS}
+_OWN = {
+    "WorkCompleted": Queue.EVENTS,
+    "ProviderEvent": Queue.EVENTS,
+    "ExecutePayout": Queue.PAYOUTS,
+    "ReconcileAttempt": Queue.PAYOUTS,
+}
+#: Those of them that are about a payout attempt which is open.
+_OF_ATTEMPTS = frozenset({"ExecutePayout", "ReconcileAttempt", "ProviderEvent"})
+#: Who tells of something without a person.
+_TELLERS = {"MembershipChanged": DIRECTORY, "VendorAccountChanged": REGISTRAR}
 
 
 @dataclass
 class World:
-    """A database with the people in it."""
+    """A database with the people in it; `last` is the payment that was made last."""
 
     pool: Pool
     tokens: LocalPool
     verifier: TokenVerifier
     numbers: Any
+    last: UUID = m.INCIDENT
 
     @classmethod
     def made(cls, pool: Pool, tokens: LocalPool, verifier: TokenVerifier) -> "World":
@@ -81,14 +101,30 @@ class World:
             parsed = self._parsed(body, queue)
         except Malformed:
             return "invalid"
-        answer = Accepted(f"tr_{uuid4()}") if kind == "ExecutePayout" else None
-        result = process(self.pool, parsed, RULES, self._proof(kind, who), answer)
+        told = self._told(kind)
+        result = process(self.pool, about(parsed, told), RULES, self._proof(kind, who), told)
         return "accepted" if result.outcome is Outcome.APPLIED else str(result.code or result.outcome)
+
+    def _told(self, kind: str) -> Told:
+        """What the provider says of the attempt that the last body was made for."""
+        if kind == "ProviderEvent":
+            seen = TransferSeen(
+                provider_object_id=f"tr_{uuid4()}",
+                transfer_group=str(self.last),
+                idempotency_key=ids.provider_key(self.last, 1),
+                money=Money(15_000, "USD"),
+                destination=ids.provider_account(str(m.VENDOR)),
+                reversals=(),
+                created_at=datetime.now(UTC),
+                livemode=False,
+            )
+            return Told(seen=seen)
+        return Told(Accepted(f"tr_{uuid4()}") if kind in _OF_ATTEMPTS else None)
 
     def _proof(self, kind: str, who: Persona) -> Proof:
         sender = {
             Persona.OPERATOR: OPERATOR,
-            Persona.SERVICE: DIRECTORY if kind == "MembershipChanged" else SERVICE,
+            Persona.SERVICE: _TELLERS.get(kind, SERVICE),
         }.get(who, APP)
         found = self.verifier.verify(self.token(who)) if who in PEOPLE else None
         return Proof(str(uuid4()), uuid4().bytes, sender, found)
@@ -106,8 +142,13 @@ class World:
             "CreatePayment": self._creation,
             "SetApprovalPolicy": lambda: {"companyId": str(m.COMPANY), "tiers": [{"currency": "EUR", "approvers": 1}]},
             "MembershipChanged": lambda: {"sub": str(uuid4()), "role": "admin", "enabled": True},
-            "ExecutePayout": lambda: {"attemptId": str(ids.attempt_id(self.payment("ExecutePayout"), 1))},
+            "VendorAccountChanged": self._account,
+            "ProviderEvent": lambda: m.provider_event()["detail"] | {"type": "ProviderEvent"},
+            **dict.fromkeys(("ExecutePayout", "ReconcileAttempt"), self._order),
         }
+        if kind == "ProviderEvent" and who in {Persona.SERVICE, Persona.OPERATOR}:
+            self.payment(kind)
+            return m.provider_event(id=f"evt_{next(self.numbers)}")
         if kind == "WorkCompleted" and who in {Persona.SERVICE, Persona.OPERATOR}:
             return m.envelope(self._work())
         fields = make[kind]() if kind in make else {"paymentId": str(self.payment(kind)), "reason": "Why not."}
@@ -118,6 +159,13 @@ class World:
         incident = f"11111111-1111-4111-8111-{number:012d}"
         return m.work(incidentId=incident, eventId=f"event-{number}", completedAt=datetime.now(UTC).isoformat())
 
+    def _order(self) -> dict[str, Any]:
+        return {"attemptId": str(ids.attempt_id(self.payment("ExecutePayout"), 1))}
+
+    @staticmethod
+    def _account() -> dict[str, Any]:
+        return {"vendorId": str(uuid4()), "stripeAccountId": "acct_1", "payoutsEnabled": True}
+
     def _creation(self) -> dict[str, Any]:
         lines = [{"description": "Tow", "quantity": 1, "unitPriceCents": 15_000}]
         parties = {"incidentId": str(uuid4()), "vendorId": str(m.VENDOR), "companyId": str(m.COMPANY)}
@@ -127,10 +175,11 @@ class World:
         """A payment of COMPANY for VENDOR, as a command of a kind needs it."""
         made = self._as(Queue.EVENTS, m.envelope(self._work()), Proof(str(uuid4()), uuid4().bytes))
         assert made.payment_id
-        before = {"ReleaseHold": "HoldPayment", "ProcessPayment": "ApprovePayment", "ExecutePayout": "ApprovePayment"}
+        self.last = made.payment_id
+        before = {"ReleaseHold": "HoldPayment", **dict.fromkeys(("ProcessPayment", *_OF_ATTEMPTS), "ApprovePayment")}
         if kind in before:
             self._helped(before[kind], made.payment_id)
-        if kind == "ExecutePayout":
+        if kind in _OF_ATTEMPTS:
             order: dict[str, Any] = {"actor": {"id": str(HELPER), "type": "system"}, "commandId": str(uuid4())}
             body = m.command("ProcessPayment", paymentId=str(made.payment_id), **order)
             self._as(Queue.PAYOUTS, body, Proof(str(uuid4()), uuid4().bytes, SERVICE))
@@ -148,7 +197,7 @@ class World:
 
     @staticmethod
     def _parsed(body: dict[str, Any], queue: Queue) -> Parsed:
-        return parse(m.body(body), Arrival(queue, "sqs-1", datetime.now(UTC)), sources=m.SOURCES)
+        return m.read(m.body(body), Arrival(queue, "sqs-1", datetime.now(UTC)))
 
     # -- reads
 

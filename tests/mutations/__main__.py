@@ -20,6 +20,8 @@ PROJECT = Path(__file__).parents[2]
 ROOMS = ("contracts", "store", "handlers", "workers", "tests", "deploy", "pyproject.toml", "ARCHITECTURE.md")
 #: A mutation can make a test hang: that is noticed too.
 LIMIT_S = 240
+#: For all files of tests together, as the code is.
+LIMIT_OF_ALL_S = 1_200
 #: Exit codes of pytest.
 PASSED, FAILED = 0, 1
 _FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+(?:\[[^\]]*\])?)", re.MULTILINE)
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copy = _copy(Path(folder))
         proofs = sorted({proof for mutation in chosen for proof in mutation.proofs})
         print(f"As the code is: {len(proofs)} files of tests", end=" ", flush=True)
-        code, output = _tests(copy, proofs)
+        code, output = _tests(copy, proofs, limit_s=LIMIT_OF_ALL_S)
         if code != PASSED:
             print(f"do not pass, so that nothing can be shown:\n{output[-4000:]}")
             return 2
@@ -97,13 +99,13 @@ def _apply(copy: Path, edit: Edit) -> None:
     path.write_text(text.replace(edit.old, edit.new))
 
 
-def _tests(copy: Path, proofs: Sequence[str], *options: str) -> tuple[int, str]:
+def _tests(copy: Path, proofs: Sequence[str], *options: str, limit_s: float = LIMIT_S) -> tuple[int, str]:
     """Run tests of the copy, on the copy's code; return pytest's exit code and what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=line", "-p", "no:randomly", *options, *proofs]
     try:
         done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S
+            command, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=limit_s
         )
     except subprocess.TimeoutExpired as late:
         return FAILED, f"FAILED {' '.join(proofs)} did not end within {late.timeout:.0f} s"

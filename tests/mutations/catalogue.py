@@ -117,9 +117,104 @@ CATALOGUE = (
                 "idempotency_key=attempt.idempotency_key,",
                 'idempotency_key=__import__("uuid").uuid4().hex,',
             ),
-            Edit("workers/payouts.py", "found = provider.look_up(order)", "found: LookUp = NotFound()"),
+            Edit("workers/payouts.py", "answer = self.provider.look_up(order)", "answer: Any = NotFound()"),
         ),
         ("tests/workers/test_payouts.py", "tests/workers/hazards/test_consume.py"),
+    ),
+    Mutation(
+        "submit-without-a-look-up",
+        "a payout that the provider has, but whose key it has forgotten, is paid a second time",
+        (Edit("workers/payouts.py", "answer = self.provider.look_up(order)", "answer: Any = NotFound()"),),
+        ("tests/workers/test_payouts.py", "tests/workers/hazards/test_payouts_once.py"),
+    ),
+    Mutation(
+        "submit-after-the-keys-window",
+        "a provider that has forgotten the key pays a second time",
+        (
+            Edit(
+                "workers/payouts.py",
+                "if found.at >= found.attempt.submit_before:",
+                "if found.at >= found.attempt.submit_before + self.grace * 1000:",
+            ),
+        ),
+        ("tests/workers/test_payouts.py",),
+    ),
+    Mutation(
+        "give-up-before-the-grace-is-over",
+        "a submission that was under way is paid beside the next attempt",
+        (
+            Edit(
+                "workers/payouts.py",
+                "if found.at >= found.attempt.submit_before + self.grace:",
+                "if found.at >= found.attempt.submit_before:",
+            ),
+        ),
+        ("tests/workers/test_payouts.py",),
+    ),
+    Mutation(
+        "submit-after-a-freeze",
+        "a process that slept submits what others have given up meanwhile",
+        (Edit("workers/payouts.py", "found.read_at.age_s > SUBMIT_WITHIN_S", "found.read_at.age_s < 0"),),
+        ("tests/workers/test_payouts.py",),
+    ),
+    Mutation(
+        "receive-payouts-while-the-provider-is-away",
+        "an outage of the provider uses up the receives of every payout",
+        (
+            Edit(
+                "workers/broker.py",
+                "payout_gate if payout_gate and queue is Queue.PAYOUTS else everywhere",
+                "everywhere",
+            ),
+        ),
+        ("tests/workers/hazards/test_provider_outage.py",),
+    ),
+    Mutation(
+        "post-what-is-due-with-every-sweep",
+        "each relay posts each order again every half minute",
+        (
+            Edit(
+                "store/sweep.py",
+                "DO UPDATE SET posted_at = excluded.posted_at\n    WHERE",
+                "DO UPDATE SET posted_at = excluded.posted_at\n    WHERE true OR",
+            ),
+            Edit(
+                "store/sweep.py",
+                "NOT EXISTS (\n    SELECT FROM swept",
+                "NOT EXISTS (\n    SELECT FROM swept JOIN payments ON false",
+            ),
+        ),
+        ("tests/store/test_sweep.py",),
+    ),
+    Mutation(
+        "pay-before-the-cool-down-has-ended",
+        "whoever takes over a vendor's account is paid at once",
+        (
+            Edit(
+                "store/sweep.py",
+                "payment.hold_until, account.held_until) AS due_at",
+                "payment.hold_until) AS due_at",
+            ),
+        ),
+        ("tests/store/test_sweep.py",),
+    ),
+    Mutation(
+        "count-no-refusals",
+        "a payment that was refused once is a duplicate for ever, and never paid",
+        (
+            Edit(
+                "store/vendor_accounts.py",
+                "SELECT count(*) FROM message_inbox",
+                "SELECT 0 * count(*) FROM message_inbox",
+            ),
+        ),
+        ("tests/store/test_sweep.py",),
+    ),
+    Mutation(
+        "believe-any-settlement",
+        "a payout of somebody else's account counts as ours",
+        (Edit("workers/payouts.py", "if self.provider.account(destination) == account", "if destination"),),
+        ("tests/workers/test_payouts.py",),
     ),
     Mutation(
         "derive-the-stored-provider-key-at-random",

@@ -64,7 +64,8 @@ def paid(pool: Pool) -> UUID:
     command(pool, "ApprovePayment", 1, payment_id, notes="looks right")
     once(pool, m.parsed(order(pool, "ProcessPayment"), queue=Queue.PAYOUTS))
     once(pool, m.parsed(order(pool, "ExecutePayout")), Unknown("timeout"))
-    once(pool, m.parsed(order(pool, "ExecutePayout")), Accepted("tr_1"))
+    look = m.command("ReconcileAttempt", 9, attemptId=order(pool, "ExecutePayout")["attemptId"], check=2)
+    once(pool, m.parsed(look), Accepted("tr_1"))
     return payment_id
 
 

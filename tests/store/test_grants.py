@@ -14,7 +14,7 @@ from psycopg import sql
 
 from contracts.envelope import Queue
 from contracts.outcome import Outcome
-from contracts.provider import Accepted, Answer, Declined, Unknown
+from contracts.provider import Accepted, Answer, Declined, Reversal, Unfunded, Unknown
 from handlers.apply import Result
 from store import db
 from store.db import Pool, PoolOptions
@@ -74,7 +74,20 @@ DENIED = [
     (GroupRole.READER, "UPDATE payments SET on_hold = true"),
     (GroupRole.MONITOR, "SELECT note FROM payment_audit_notes"),
     (GroupRole.MONITOR, "UPDATE payments SET on_hold = true"),
+    (GroupRole.MONITOR, "UPDATE payout_attempts SET next_check_at = now()"),
+    (
+        GroupRole.MONITOR,
+        "INSERT INTO reconcile_requests (attempt_id, requested_by) SELECT attempt_id, 'me' FROM payout_attempts",
+    ),
+    (GroupRole.MONITOR, "UPDATE vendor_accounts SET payouts_enabled = true"),
+    (GroupRole.READER, "SELECT 1 FROM vendor_accounts"),
+    (GroupRole.READER, "SELECT 1 FROM payout_reversals"),
     (GroupRole.RELAY, "SELECT amount_cents FROM payments"),
+    (GroupRole.RELAY, "SELECT account_id FROM vendor_accounts"),
+    (GroupRole.RELAY, "SELECT idempotency_key FROM payout_attempts"),
+    (GroupRole.RELAY, "UPDATE payout_attempts SET next_check_at = now()"),
+    (GroupRole.WORKER, "DELETE FROM payout_reversals"),
+    (GroupRole.WORKER, "SELECT 1 FROM swept"),
     (GroupRole.RELAY, "UPDATE outbox SET payload = '{}'"),
     (GroupRole.WORKER, "SELECT note FROM payment_audit_notes"),
     (GroupRole.WORKER, "UPDATE payments SET amount_cents = 1"),
@@ -127,17 +140,29 @@ def started(pool: Pool, worker: Pool) -> Result:
     return once(worker, m.parsed(order(pool, "ProcessPayment"), queue=Queue.PAYOUTS))
 
 
+def look_up(pool: Pool, check: int) -> dict:
+    """The order that the sweep posts for an attempt that is open still."""
+    [attempt] = rows(pool, "SELECT attempt_id FROM payout_attempts")
+    return m.command("ReconcileAttempt", check, attemptId=str(attempt["attempt_id"]), check=check)
+
+
 @pytest.mark.parametrize(
     ("answers", "status"),
     [
         ([Accepted("tr_1")], "completed"),
         ([Unknown("timeout"), Unknown("timeout"), Accepted("tr_late")], "completed"),
         ([Declined("account_closed", "closed")], "failed"),
+        ([Unknown("timeout"), Unfunded("balance_insufficient")], "processing"),
+        ([Accepted("tr_1"), Accepted("tr_1", (Reversal("trr_1", 5000),))], "completed"),
     ],
 )
 def test_the_worker_pays_from_beginning_to_end(pool: Pool, worker: Pool, answers: list[Answer], status: str):
     assert started(pool, worker).status == "processing"
-    ends = [once(worker, m.parsed(order(pool, "ExecutePayout")), answer) for answer in answers]
+    orders = [order(pool, "ExecutePayout"), *(look_up(pool, check) for check in range(1, len(answers)))]
+    ends = [
+        once(worker, m.parsed(message, queue=Queue.PAYOUTS), answer)
+        for message, answer in zip(orders, answers, strict=True)
+    ]
     assert (ends[-1].outcome, ends[-1].status) == (Outcome.APPLIED, status)
     [payment] = rows(pool, "SELECT status, version FROM payments")
     assert payment == {"status": status, "version": 3 + len(answers)}
@@ -174,3 +199,13 @@ def test_the_worker_refuses_ignores_and_meets_duplicates(pool: Pool, worker: Poo
         for message in (m.work(), m.work(eventId="again"), m.work(lineItems=...), refused)
     ]
     assert ends == [Outcome.DUPLICATE, Outcome.IGNORED, Outcome.REFUSED, Outcome.REFUSED]
+
+
+def test_the_worker_writes_where_vendors_are_paid(worker: Pool):
+    def say(number: int, account_id: str) -> Result:
+        asked = {"vendorId": str(m.VENDOR), "stripeAccountId": account_id, "payoutsEnabled": True}
+        return once(worker, m.parsed(m.command("VendorAccountChanged", number, actor=m.admin(), **asked)))
+
+    assert [say(1, "acct_1").outcome, say(2, "acct_2").outcome] == [Outcome.APPLIED] * 2
+    [account] = rows(worker, "SELECT account_id, held_until > now() AS held FROM vendor_accounts")
+    assert account == {"account_id": "acct_2", "held": True}

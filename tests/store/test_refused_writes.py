@@ -19,7 +19,7 @@ from contracts.envelope import Queue
 from contracts.lifecycle import INITIAL, MOVES, RECORDS, Event, Status
 from contracts.outcome import Outcome
 from contracts.payment import FRAUD_BLOCKS, Role
-from contracts.provider import Accepted, Answer, Declined, Unknown
+from contracts.provider import Accepted, Answer, Declined, Unfunded, Unknown
 from store import db, migrate
 from store.db import Pool, PoolOptions, StoreFault
 from store.roles import OWNER, GroupRole
@@ -35,6 +35,7 @@ CONNECTION = "-c lock_timeout=5s -c timezone=UTC"
 # -- statements that are whole and right, to be spoilt in one point
 
 NEW = UUID("99999999-9999-4999-8999-999999999999")
+REGISTERED = UUID("22222222-2222-4222-8222-222222222229")
 GONE, VENDORS, STRANGER = (UUID(f"99999999-9999-4999-8999-99999999999{number}") for number in range(3))
 CREATE: LiteralString = """
 INSERT INTO payments (payment_id, incident_id, vendor_id, payer_type, amount_cents, currency, status, source,
@@ -128,6 +129,60 @@ INSERT INTO payout_attempts (attempt_id, payment_id, attempt_no, provider, opera
 SELECT gen_random_uuid(), payment_id, 2, 'sandbox', 'transfer', 'another', sha256('x'), vendor_id, amount_cents,
     currency, 'ready', now() FROM payments WHERE payment_id = %(processing)s
 """
+#: The next attempt of a payment whose vendor has an account.
+NEXT: LiteralString = """
+INSERT INTO payout_attempts (attempt_id, payment_id, attempt_no, provider, operation, idempotency_key,
+    request_fingerprint, destination, amount_cents, currency, state, submit_before)
+SELECT gen_random_uuid(), payment_id, 2, 'stripe', 'transfer', 'another', sha256('x'), 'acct_Registered1',
+    amount_cents, currency, 'ready', now() FROM payments WHERE payment_id = %(registered)s
+"""
+FAIL: LiteralString = """
+UPDATE payout_attempts SET state = 'failed', failure_code = 'unfunded', resolved_at = now(), next_check_at = NULL
+WHERE payment_id = %(processing)s
+"""
+FALL: LiteralString = """
+UPDATE payments SET version = 4, audit_head = sha256('4'), updated_at = now() WHERE payment_id = %(processing)s
+"""
+FELL: LiteralString = """
+INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status,
+    message_key, prev_hash, entry_hash, "timestamp")
+SELECT gen_random_uuid(), payment_id, 4, 'attempt_failed', %(system)s, 'system', 'processing', 'processing',
+    'new', entry_hash, sha256('4'), now() FROM payment_audit_log WHERE payment_id = %(processing)s AND seq = 3
+"""
+REVERSE: LiteralString = """
+UPDATE payments SET amount_reversed_cents = 5000, version = 5, audit_head = sha256('5'), updated_at = now()
+WHERE payment_id = %(completed)s
+"""
+RETURNED: LiteralString = """
+INSERT INTO payout_reversals (provider, reversal_id, payment_id, attempt_id, amount_cents, recorded_at, message_key)
+SELECT provider, 'trr_new', payment_id, attempt_id, 5000, now(), 'new' FROM payout_attempts
+WHERE payment_id = %(completed)s
+"""
+REVERSED: LiteralString = """
+INSERT INTO payment_audit_log (log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status,
+    message_key, prev_hash, entry_hash, "timestamp")
+SELECT gen_random_uuid(), payment_id, 5, 'reversed', %(system)s, 'system', 'completed', 'completed',
+    'new', entry_hash, sha256('5'), now() FROM payment_audit_log WHERE payment_id = %(completed)s AND seq = 4
+"""
+#: What came back of a payment, and how far its money has come, is what a completed payment still tells.
+SETTLED: LiteralString = """
+UPDATE payments SET settlement_status = 'paid', version = version + 1 WHERE payment_id = %(completed)s
+"""
+BACK: LiteralString = """
+UPDATE payments SET amount_reversed_cents = 2000, version = version + 1 WHERE payment_id = %(completed)s
+"""
+COOLING: LiteralString = "UPDATE vendor_accounts SET held_until = now() + interval '1 day'"
+#: What is fixed once a payment is completed, each with a value that it does not have.
+AFTER_COMPLETION: tuple[tuple[str, LiteralString], ...] = (
+    ("approver", "approved_by = %(person)s"),
+    ("time of approval", "approved_at = now()"),
+    ("time of processing", "processed_at = now()"),
+    ("time of completion", "completed_at = now()"),
+    ("failure code", "failure_code = 'declined'"),
+    ("reason of failure", "failed_reason = 'declined'"),
+    ("hold", "on_hold = true"),
+    ("end of a hold", "hold_until = now()"),
+)
 NOTED: LiteralString = """
 INSERT INTO payment_audit_notes (log_id, salt, note)
 SELECT log_id, sha256('salt'), 'other words' FROM payment_audit_log WHERE payment_id = %(pending)s AND seq = 1
@@ -139,6 +194,7 @@ INSERT INTO message_inbox (consumer, message_key, fingerprint, outcome) VALUES (
 CREATION = (CREATE, LINE, CREATED)
 APPROVAL = (APPROVE, APPROVES, APPROVED)
 COMPLETION = (COMPLETE, SUCCEED, SUCCEEDED)
+REVERSAL = (REVERSE, RETURNED, REVERSED)
 
 
 def but(statement: LiteralString, was: LiteralString, now: LiteralString) -> LiteralString:
@@ -315,6 +371,81 @@ REFUSED = [
         but(LATE, "%(pending)s", "%(half)s"),
         but(LIFTED, "'hold_released'", "'approval_recorded'"),
     ),
+    # what follows on a completed payment
+    *(
+        both(
+            f"a completed payment's other {what}",
+            "payments_after_completion",
+            f"UPDATE payments SET {change}, version = version + 1 WHERE payment_id = %(completed)s",
+        )
+        for what, change in AFTER_COMPLETION
+    ),
+    both(
+        "money back before it was paid", "payments_after_completion", but(FALL, "SET", "SET amount_reversed_cents = 1,")
+    ),
+    both(
+        "money back with its payment",
+        "payments_after_completion",
+        but(COMPLETE, "SET", "SET amount_reversed_cents = 1,"),
+    ),
+    both(
+        "a settlement before it was paid",
+        "payments_after_completion",
+        but(FALL, "SET", "SET settlement_status = 'paid',"),
+    ),
+    both(
+        "a settlement with its payment",
+        "payments_after_completion",
+        but(COMPLETE, "SET", "SET settlement_status = 'in_transit',"),
+    ),
+    both("less money back than before", "payments_after_completion", BACK, but(BACK, "2000", "1999")),
+    both("a settlement that goes back", "payments_after_completion", SETTLED, but(SETTLED, "'paid'", "'in_transit'")),
+    both("money back that is not itemised", "payment_audit_log_reversed", REVERSE, REVERSED),
+    both(
+        "money back that is itemised as another amount",
+        "payment_audit_log_reversed",
+        REVERSE,
+        but(RETURNED, "5000", "4999"),
+        REVERSED,
+    ),
+    owner("an edited reversal", "payout_reversals_append_only", "UPDATE payout_reversals SET amount_cents = 1"),
+    owner("a deleted reversal", "payout_reversals_append_only", "DELETE FROM payout_reversals"),
+    owner("truncated reversals", "payout_reversals_append_only", "TRUNCATE payout_reversals"),
+    both(
+        "a release without a payout",
+        "payments_settled",
+        RELEASE,
+        but(but(RELEASED, "%(system)s", "%(person)s"), "'system'", "'user'"),
+    ),
+    # where vendors are paid
+    both(
+        "an account told of from before",
+        "vendor_accounts_onward",
+        "UPDATE vendor_accounts SET as_of = as_of - interval '1 hour'",
+    ),
+    owner("an account of another vendor", "vendor_accounts_onward", "UPDATE vendor_accounts SET vendor_id = %(new)s"),
+    both(
+        "another account without a cool-down",
+        "vendor_accounts_cool_down",
+        "UPDATE vendor_accounts SET account_id = 'acct_Other1', changed_at = now()",
+    ),
+    both(
+        "another account under a cool-down that has ended",
+        "vendor_accounts_cool_down",
+        "UPDATE vendor_accounts SET held_until = now() - interval '1 second'",
+        "UPDATE vendor_accounts SET account_id = 'acct_Other1', changed_at = now()",
+    ),
+    both("a cool-down that is shortened", "vendor_accounts_cool_down", COOLING, but(COOLING, "1 day", "1 hour")),
+    both(
+        "a cool-down that is taken back",
+        "vendor_accounts_cool_down",
+        COOLING,
+        "UPDATE vendor_accounts SET held_until = NULL",
+    ),
+    owner("a look that nobody asked for", "reconcile_requests_kept", "DELETE FROM reconcile_requests"),
+    owner("truncated requests", "reconcile_requests_kept", "TRUNCATE reconcile_requests"),
+    owner("a deleted account", "vendor_accounts_kept", "DELETE FROM vendor_accounts"),
+    owner("truncated accounts", "vendor_accounts_kept", "TRUNCATE vendor_accounts"),
     # policies, memberships, access
     both("a policy that skips a version", "approval_policies_in_order", POLICY),
     owner("an edited policy", "approval_policies_append_only", "UPDATE approval_policies SET version = 2"),
@@ -466,9 +597,32 @@ REFUSED = [
         but(ATTEMPT, "'ready', now()", "'ready', now() + interval '90 years'"),
     ),
     both(
-        "an attempt that fails while its payment is still being paid",
+        "an attempt to the vendor who has an account",
         "payout_attempts_agrees",
-        but(but(SUCCEED, "'succeeded'", "'failed'"), "provider_object_id = 'tr_new'", "failure_code = 'declined'"),
+        but(NEXT, "'acct_Registered1'", "vendor_id"),
+    ),
+    both("an attempt to another account", "payout_attempts_agrees", but(NEXT, "Registered1", "Registered2")),
+    both(
+        "an attempt to an account that cannot be paid",
+        "payout_attempts_agrees",
+        "UPDATE vendor_accounts SET payouts_enabled = false",
+        NEXT,
+    ),
+    both(
+        "an attempt to an account before its cool-down has ended",
+        "payout_attempts_agrees",
+        "UPDATE vendor_accounts SET held_until = now() + interval '1 minute'",
+        NEXT,
+    ),
+    both(
+        "an attempt of a real provider to a vendor who has no account",
+        "payout_attempts_agrees",
+        but(but(ATTEMPT, "%(processing)s", "%(unfunded)s"), "'sandbox'", "'stripe'"),
+    ),
+    both(
+        "an attempt beyond what a provider's key lasts",
+        "payout_attempts_agrees",
+        but(NEXT, "'ready', now()", "'ready', now() + interval '25 hours'"),
     ),
     both(
         "an attempt in another currency", "payout_attempts_agrees", but(ATTEMPT, "currency, 'ready'", "'EUR', 'ready'")
@@ -537,7 +691,7 @@ REFUSED = [
         )
     ),
     owner("a deleted attempt", "payout_attempts_kept", "DELETE FROM payout_attempts"),
-    owner("truncated attempts", "payout_attempts_kept", "TRUNCATE payout_attempts"),
+    owner("truncated attempts", "payout_attempts_kept", "TRUNCATE payout_attempts CASCADE"),
     # the inbox
     owner("a claim of another kind", "message_inbox_frozen", "UPDATE message_inbox SET consumer = 'Test'"),
     owner("a claim under another key", "message_inbox_frozen", "UPDATE message_inbox SET message_key = 'x'"),
@@ -608,10 +762,9 @@ class Builder:
         self._pool = pool
         self._commands = 0
 
-    def create(self, number: int) -> UUID:
-        work = m.work(
-            incidentId=f"1111111{number}-1111-4111-8111-111111111111", eventId=f"{number}", notes="at the gate"
-        )
+    def create(self, number: int, **fields: str) -> UUID:
+        incident_id = f"11111111-1111-4111-8111-{number:012d}"
+        work = m.work(incidentId=incident_id, eventId=f"{number}", notes="at the gate", **fields)
         made = once(self._pool, m.parsed(work))
         assert made.payment_id
         return made.payment_id
@@ -621,8 +774,8 @@ class Builder:
         command = m.command(kind, self._commands, paymentId=str(payment_id), **fields)
         assert once(self._pool, m.parsed(command)).outcome is Outcome.APPLIED
 
-    def start(self, number: int) -> UUID:
-        payment_id = self.create(number)
+    def start(self, number: int, **fields: str) -> UUID:
+        payment_id = self.create(number, **fields)
         self.command("ApprovePayment", payment_id)
         assert once(self._pool, m.parsed(self._order("ProcessPayment", payment_id), queue=Queue.PAYOUTS)).code is None
         return payment_id
@@ -639,8 +792,13 @@ class Builder:
         self.command("ApprovePayment", payment_id)
         return payment_id
 
-    def pay(self, number: int, answer: Answer) -> UUID:
-        payment_id = self.start(number)
+    def account(self, number: int, vendor_id: UUID) -> None:
+        asked = {"vendorId": str(vendor_id), "stripeAccountId": "acct_Registered1", "payoutsEnabled": True}
+        body = m.command("VendorAccountChanged", number, actor=m.admin(), **asked)
+        assert once(self._pool, m.parsed(body)).outcome is Outcome.APPLIED
+
+    def pay(self, number: int, answer: Answer, **fields: str) -> UUID:
+        payment_id = self.start(number, **fields)
         done = once(self._pool, m.parsed(self._order("ExecutePayout", payment_id)), answer)
         assert done.outcome is Outcome.APPLIED
         return payment_id
@@ -681,8 +839,11 @@ def world(server: postgres.Server) -> World:
             "unknown": build.pay(3, Unknown("timeout")),
             "completed": build.pay(4, Accepted("tr_1")),
             "failed": build.pay(5, Declined("account_closed", "closed")),
+            "unfunded": build.pay(9, Unfunded("balance_insufficient")),
         }
         build.command("RejectPayment", values["cancelled"], reason="wrong price")
+        build.account(97, REGISTERED)
+        values["registered"] = build.pay(10, Unfunded("balance_insufficient"), vendorId=str(REGISTERED))
         values |= {"held": build.create(6), "releasable": build.releasable(7)}
         build.policy(98, 2, separate_releaser=False)
         values["half"] = build.create(8)
@@ -741,6 +902,26 @@ def test_the_database_refuses(world: World, role: str, case: Refused):
     assert expected in str(told) if isinstance(told, StoreFault) else expected in db.LOST_RACES
 
 
+ALLOWED: Mapping[str, tuple[LiteralString, ...]] = {
+    "creation": CREATION,
+    "approval": APPROVAL,
+    "completion": COMPLETION,
+    "reversal": REVERSAL,
+    "a settlement": (
+        but(REVERSE, "amount_reversed_cents = 5000", "settlement_status = 'paid'"),
+        but(REVERSED, "'reversed'", "'settlement_changed'"),
+    ),
+    "an attempt that comes to nothing": (FALL, FAIL, FELL),
+    "the next attempt": (NEXT,),
+    "the next attempt without an account": (but(ATTEMPT, "%(processing)s", "%(unfunded)s"),),
+    "the next attempt after a cool-down": (but(COOLING, "+ interval '1 day'", "- interval '1 second'"), NEXT),
+    "another account": (
+        "UPDATE vendor_accounts SET account_id = 'acct_Other1', changed_at = now(), held_until = now()",
+    ),
+    "a longer cool-down": (COOLING, but(COOLING, "1 day", "2 days")),
+}
+
+
 def test_every_case_has_a_name_of_its_own():
     assert len({case.what for case in REFUSED}) == len(REFUSED)
 
@@ -771,7 +952,7 @@ def test_every_column_that_a_message_writes_once_is_frozen(world: World):
 
 
 @pytest.mark.parametrize("role", [OWNER, GroupRole.WORKER])
-@pytest.mark.parametrize("statements", [CREATION, APPROVAL, COMPLETION], ids=["creation", "approval", "completion"])
+@pytest.mark.parametrize("statements", ALLOWED.values(), ids=ALLOWED)
 def test_the_statements_are_refused_for_nothing_but_the_point_in_which_they_were_spoilt(
     world: World, role: str, statements: tuple[str, ...]
 ):
@@ -859,9 +1040,9 @@ WHERE payment_id = %(pending)s
 """
 MOVED: LiteralString = """
 UPDATE payments SET status = %(after)s, version = 2,
-    approved_by = CASE WHEN %(after)s <> 'pending_approval' THEN coalesce(approved_by, %(person)s::uuid) END,
-    approved_at = CASE WHEN %(after)s <> 'pending_approval' THEN coalesce(approved_at, now()) END,
-    completed_at = CASE %(after)s WHEN 'completed' THEN now() END,
+    approved_by = coalesce(approved_by, CASE WHEN %(after)s <> 'pending_approval' THEN %(person)s::uuid END),
+    approved_at = coalesce(approved_at, CASE WHEN %(after)s <> 'pending_approval' THEN now() END),
+    completed_at = coalesce(completed_at, CASE %(after)s WHEN 'completed' THEN now() END),
     cancel_kind = CASE %(after)s WHEN 'cancelled' THEN 'cancelled' END
 WHERE payment_id = %(pending)s
 """

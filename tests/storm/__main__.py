@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"storm: seed {options.seed}, {options.messages:,} messages, {options.minutes:g} minutes at most\n"
     )
     try:
-        report = hold(options, iter(traffic), judge)
+        report = hold(options, iter(traffic), judge, closed_accounts=traffic.closed_accounts)
     except (StormError, LocalStackError) as trouble:
         sys.stderr.write(f"storm: could not be held: {trouble}\nstorm: logs are in {options.home}\n")
         return 2

@@ -16,33 +16,41 @@ from typing import Any, LiteralString, Protocol
 import psycopg
 from psycopg.rows import namedtuple_row
 
+from tests.kit.books import Event, Transfer
 from tests.storm.auditor_model import (
     APPLIED,
+    CAME_TO_NOTHING,
     CAUSES,
+    FOLLOWS,
     IGNORED,
     INTAKE,
+    OPENINGS,
     PAYOUTS,
     STEPS,
     Paid,
     Row,
+    account_of,
     derived,
     hash_of,
     processed,
+    told_by,
     verdict,
 )
-from tests.storm.manifest import DECLINED_ENDING, Command, Manifest, Order
+from tests.storm.manifest import Command, Manifest, Order, closed
 
 #: Rule, subject, text.
 Finding = tuple[str, str, str]
 Key = tuple[str, str]
 
+#: How many keys of an order of the sweep may be used up by messages that came to nothing.
+USED_UP = 3
 #: How long a transaction may take from the reading of the clock to its commit, in the worst weather.
 _COMMIT_MAX = timedelta(seconds=15)
 
 _PAYMENTS = """
 SELECT payment_id::text AS id, incident_id::text AS incident, vendor_id::text AS vendor, company_id::text AS company,
     payer_type, amount_cents AS amount, currency, status, source_key AS source, created_by::text AS creator, version,
-    audit_head AS head
+    audit_head AS head, amount_reversed_cents AS reversed
 FROM payments ORDER BY payment_id
 """
 _ROWS = """
@@ -62,7 +70,9 @@ WHERE note.digest IS DISTINCT FROM log.note_digest
 #: The service's own releases have a key space of their own. What is nobody's word stands under the queue's id for it;
 #: which command it was says the record of denials.
 _INBOX = """
-SELECT consumer, regexp_replace(message_key, '^own:', '') AS key, outcome, outcome_code AS code FROM message_inbox
+SELECT consumer, regexp_replace(message_key, '^own:', '') AS key, outcome, outcome_code AS code,
+    payment_id::text AS payment
+FROM message_inbox
 WHERE message_key NOT LIKE 'turned-away:%'
 """
 _TURNED_AWAY = """
@@ -79,17 +89,20 @@ _FAILURES = "SELECT encode(body_digest, 'hex') AS digest, reason FROM message_fa
 _UNSENT = "SELECT destination, count(*) AS n FROM outbox WHERE published_at IS NULL OR failed_at IS NOT NULL GROUP BY 1"
 _ATTEMPTS = """
 SELECT payment_id::text AS id, attempt_id::text AS attempt, attempt_no AS no, state, idempotency_key AS key,
-    amount_cents AS amount, currency, provider_object_id AS object FROM payout_attempts ORDER BY payment_id, attempt_no
+    amount_cents AS amount, currency, provider_object_id AS object, failure_code AS code
+FROM payout_attempts ORDER BY payment_id, attempt_no
 """
-_TRANSFERS = """
-SELECT transfer_group AS id, transfer_id AS object, idempotency_key AS key, destination, amount_cents AS amount,
-    currency FROM sandbox.transfers
+_REQUESTS = "SELECT request_id AS number, attempt_id::text AS attempt FROM reconcile_requests"
+_REVERSALS = """
+SELECT payment_id::text AS id, sum(amount_cents)::bigint AS amount FROM payout_reversals GROUP BY 1
 """
 
 
 class Evidence(Protocol):
     """What the outside world has; see `tests.storm.evidence.Gathered`."""
 
+    transfers: list[Transfer]
+    events: list[Event]
     published: Iterator[dict[str, Any]]
     approvals: list[dict[str, Any]]
     dead_letters: list[dict[str, Any]]
@@ -123,6 +136,12 @@ class Audit:
         self._inbox: dict[Key, tuple[str, str | None]] = {}
         self._rows: dict[Key, tuple[Paid, Row]] = {}
         self._own: dict[Key, Paid] = {}
+        #: What the service may have ordered from itself too: the sweep orders what seems to be left lying.
+        self._swept: dict[Key, Paid] = {}
+        self._told: dict[Key, Event] = {}
+        #: The events about settlements that have made the service order a look at an attempt.
+        self._ordered: set[str] = set()
+        self._refusals: Counter[str | None] = Counter()
         self._said = Said()
         self._of_work: dict[tuple[str, str], list[Paid]] = defaultdict(list)
 
@@ -132,8 +151,11 @@ class Audit:
         self._histories(connection)
         self._published(evidence.published)
         self._orders(connection)
+        attempts = _grouped(_each(connection, _ATTEMPTS))
+        self._requested(connection, attempts)
+        self._provider_told(evidence.events, attempts)
         self._messages()
-        self._payouts(connection)
+        self._payouts(connection, attempts, evidence.transfers)
         self._dead_letters(connection, evidence.dead_letters)
         self._approval_requests(evidence.approvals)
         for name, count in evidence.left.items():
@@ -155,6 +177,8 @@ class Audit:
             self._found("history", payment_id, f"{len(rows)} audit rows of a payment that is not there")
         for row in _each(connection, _INBOX):
             self._inbox[row.consumer, row.key] = (row.outcome, row.code)
+            if (row.consumer, row.outcome) == ("ProcessPayment", "refused"):
+                self._refusals[row.payment] += 1
             self.figures[f"{row.outcome} {row.code}" if row.code else row.outcome] += 1
         self._load_turned_away(connection)
 
@@ -203,17 +227,29 @@ class Audit:
         if not found or self._inbox[found[0]][0] != APPLIED:
             self._found("no cause", where, f"{row.action} follows from no message that was applied")
             return
-        self._demand(found[0] not in self._rows, "effect twice", where, f"{found[0][0]} {row.key} had one before")
+        before = self._rows.get(found[0])
+        further = before and before[0] is payment and before[1].seq == row.seq - 1
+        follows = further and before and row.action in FOLLOWS.get(before[1].action, ())
+        self._demand(not before or follows, "effect twice", where, f"{found[0][0]} {row.key} had one before")
         self._rows[found[0]] = (payment, row)
 
     def _order_own(self, payment: Paid, row: Row) -> None:
+        """Note what the service must have ordered from itself, and what its sweep may have."""
         if row.action == "approved":
             self._own["ProcessPayment", derived("ProcessPayment", payment.id, row.seq, 0)] = payment
-        if row.action in {"processing_started", "payout_unknown"}:
-            begun = sum(each.action == "processing_started" for each in payment.rows[: row.seq])
-            check = sum(each.action == "payout_unknown" for each in payment.rows[: row.seq])
-            attempt = derived("attempt", payment.id, begun)
-            self._own["ExecutePayout", derived("ExecutePayout", attempt, check)] = payment
+        if row.after == "approved" or row.action == "attempt_failed":
+            for refusals in range(1 + self._refusals[payment.id] + USED_UP):
+                self._swept["ProcessPayment", derived("ProcessPayment", payment.id, row.seq, refusals)] = payment
+        past = payment.rows[: row.seq]
+        attempt_no = sum(each.action in OPENINGS for each in past)
+        attempt = derived("attempt", payment.id, attempt_no)
+        if row.action in OPENINGS:
+            self._own["ExecutePayout", derived("ExecutePayout", attempt, 0)] = payment
+        if row.action in OPENINGS or row.action == "payout_unknown":
+            opened = max(each.seq for each in past if each.action in OPENINGS)
+            check = row.seq - opened + 1  # nothing but unknown outcomes lies between
+            for again in ((), *((f"again {used}",) for used in range(1, 1 + USED_UP))):
+                self._swept["ReconcileAttempt", derived("ReconcileAttempt", attempt, check, *again)] = payment
 
     # -- events: each change announced under one id, and nothing else
 
@@ -262,7 +298,7 @@ class Audit:
         self._demand(told == right, "event content", f"{payment.id} version {row.seq}", f"{kind} says {told}")
 
     def _announced(self, payment: Paid, row: Row) -> None:
-        kind = STEPS.get((row.before, row.action), ("", ""))[1]
+        kind = told_by(row)
         expected = {(kind, derived("event", payment.id, row.seq, kind))}
         found = self._said.changes.get((payment.id, row.seq), set())
         where = f"{payment.id} version {row.seq}"
@@ -331,6 +367,8 @@ class Audit:
             self._demand(key in self._inbox, "lost message", f"{key[0]} {key[1]}", "is not in the inbox")
         for key in self._own:
             self._demand(key in self._inbox, "lost message", f"{key[0]} {key[1]}", "the service's own is not there")
+        for key in self._told:
+            self._demand(key in self._inbox, "lost message", f"{key[0]} {key[1]}", "the provider's is not there")
         for key, (outcome, code) in self._inbox.items():
             self._message(key, outcome, code)
         turned_down = {key for (_, key), (outcome, _) in self._inbox.items() if outcome == "refused"}
@@ -344,7 +382,9 @@ class Audit:
         if key in self.manifest.words:
             self._demand(outcome == APPLIED, "wrong end", where, f"was {outcome} {code}")
             return
-        if outcome == APPLIED:
+        if key in self._told:
+            self._provider_heard(key, outcome, where)
+        elif outcome == APPLIED:
             self._demand(key in self._rows, "no effect", where, "was applied, and no audit row tells of it")
         if outcome == "refused":
             self._refusal_told(key, code, where)
@@ -352,9 +392,9 @@ class Audit:
             self._order_ended(orders, outcome, code, where)
         elif commands := self.manifest.commands.get(key):
             self._command_ended(commands[0], outcome, code, where)
-        elif key in self._own:
+        elif key in self._own or key in self._swept:
             self._own_ended(key, outcome, code, where)
-        else:
+        elif key not in self._told:
             self._found("message of nobody", where, f"was {outcome}, and nobody sent it")
 
     def _refusal_told(self, key: Key, code: str | None, where: str) -> None:
@@ -427,42 +467,86 @@ class Audit:
         there = payment and payment.rows and payment.rows[0].at < at - _COMMIT_MAX
         self._demand(not there, "wrong end", where, "was refused as not_found, and the payment was there")
 
+    def _requested(self, connection: psycopg.Connection[Any], attempts: Mapping[str, Sequence[Any]]) -> None:
+        """Note which looks operators have asked for: each must have been ordered."""
+        requests = list(_each(connection, _REQUESTS))
+        payments = {attempt.attempt: attempt.id for tried in attempts.values() for attempt in tried} if requests else {}
+        for request in requests:
+            key = derived("ReconcileAttempt", request.attempt, f"request {request.number}")
+            self._own["ReconcileAttempt", key] = self._payments[payments[request.attempt]]
+
+    # -- what the provider has told
+
+    def _provider_told(self, events: Sequence[Event], attempts: Mapping[str, Sequence[Any]]) -> None:
+        """Note which events must have arrived, and what an event about a settlement has made the service order."""
+        self._told = {("ProviderEvent", told.id): told for told in events}
+        self.figures["provider's events"] = len(self._told)
+        settling = [told for told in events if told.type.startswith("payout.")]
+        for payment in self._payments.values() if settling else ():
+            for attempt in attempts.get(payment.id, ()):
+                for told in settling:
+                    key = ("ReconcileAttempt", derived("ReconcileAttempt", attempt.attempt, told.id))
+                    if key in self._inbox:
+                        self._swept[key] = payment
+                        self._ordered.add(told.id)
+
+    def _provider_heard(self, key: Key, outcome: str, where: str) -> None:
+        """Each event is heard: it tells what was not known, or makes the service look; or all of it was known."""
+        told = self._told[key]
+        if outcome == APPLIED:
+            found = self._rows.get(key)
+            effect = found[1].actor == PAYOUTS if found else told.id in self._ordered
+            self._demand(effect, "no effect", where, "was applied, and nothing follows from it")
+        else:
+            self._demand(outcome == IGNORED, "wrong end", where, f"an event of the provider was {outcome}")
+
     def _own_ended(self, key: Key, outcome: str, code: str | None, where: str) -> None:
-        payment = self._own[key]
+        payment = self._own.get(key) or self._swept[key]
         if outcome == APPLIED:
             if found := self._rows.get(key):
                 right = found[0] is payment and found[1].actor == PAYOUTS
                 self._demand(right, "wrong end", where, "was applied to another payment, or as somebody else")
         elif key[0] == "ProcessPayment":
             version = self._said.refusals.get(key[1], {}).get("currentVersion") or 0
-            right = outcome == "refused" and processed(payment, version) == code
+            right = outcome == "refused" and processed(payment, version, own=True) == code
             self._demand(right, "wrong end", where, f"was {outcome} {code} at version {version}")
-        else:
+        else:  # what it was about was known already, or the attempt was over
             settled = payment.status in {"completed", "failed"}
             self._demand(outcome == IGNORED and settled, "wrong end", where, f"was {outcome} {code}")
 
     # -- payouts: one success at the provider for every payment that says so, and none besides
 
-    def _payouts(self, connection: psycopg.Connection[Any]) -> None:
-        attempts = _grouped(_each(connection, _ATTEMPTS))
-        transfers = _grouped(_each(connection, _TRANSFERS))
-        self.figures["transfers"] = sum(map(len, transfers.values()))
+    def _payouts(
+        self, connection: psycopg.Connection[Any], attempts: dict[str, list[Any]], moved: Sequence[Transfer]
+    ) -> None:
+        returned = {row.id: row.amount for row in _each(connection, _REVERSALS)}
+        transfers: dict[str, list[Transfer]] = defaultdict(list)
+        for transfer in moved:
+            transfers[transfer.group].append(transfer)
+        self.figures["transfers"] = len(moved)
         for payment in self._payments.values():
-            self._paid_out(payment, attempts.pop(payment.id, []), transfers.pop(payment.id, []))
+            tried, made = attempts.pop(payment.id, []), transfers.pop(payment.id, [])
+            self._attempted(payment, tried)
+            self._paid_out(payment, tried, made)
+            back = (payment.reversed, returned.pop(payment.id, 0))
+            right = back == (sum(transfer.reversed for transfer in made),) * 2
+            self._demand(right, "reversals", payment.id, f"says {back}, the provider {made}")
+            self.figures["reversed payments"] += bool(payment.reversed)
         for payment_id in attempts.keys() | transfers.keys():
             self._found("money of nothing", payment_id, "there is no such payment")
 
-    def _paid_out(self, payment: Paid, attempts: Sequence[Any], transfers: Sequence[Any]) -> None:
+    def _attempted(self, payment: Paid, attempts: Sequence[Any]) -> None:
+        """The last attempt ended as its payment did; whatever was tried before it came to nothing."""
+        tried = [(attempt.state, attempt.code) for attempt in attempts]
+        self._demand(payment.status != "processing", "unfinished", payment.id, f"is not over, with attempts {tried}")
         state = {"completed": "succeeded", "failed": "failed"}.get(payment.status)
-        made = 1 if payment.status == "completed" else 0
-        self._demand(len(transfers) == made, "transfers", payment.id, f"{payment.status} with {len(transfers)}")
-        begun = payment.first("processing_started") is not None
-        states = [attempt.state for attempt in attempts]
-        right = states == ([state] if begun else [])
-        self._demand(right, "attempts", payment.id, f"{payment.status} with attempts {states}")
-        declined = payment.amount % 100 == DECLINED_ENDING
-        wrong = payment.status == ("completed" if declined else "failed")
-        self._demand(not wrong, "transfers", payment.id, f"{payment.amount} was {payment.status}")
+        begun = sum(row.action in OPENINGS for row in payment.rows)
+        states = [*["failed"] * (begun - 1), state] if begun else []
+        right = [attempt.state for attempt in attempts] == states
+        self._demand(right, "attempts", payment.id, f"{payment.status} after {begun}, with attempts {tried}")
+        nothing = [attempt.code in CAME_TO_NOTHING for attempt in attempts]
+        right = all(nothing[:-1]) and not any(nothing[-1:])
+        self._demand(right, "attempts", payment.id, f"{payment.status} with attempts {tried}")
         for attempt in attempts:
             ordered = (derived("attempt", payment.id, attempt.no), f"pay-{payment.id}-{attempt.no}")
             right = (attempt.attempt, attempt.key, attempt.amount, attempt.currency) == (
@@ -471,11 +555,21 @@ class Audit:
                 payment.currency,
             )
             self._demand(right, "attempts", payment.id, f"attempt {attempt.no} orders something else")
+        self.figures["further attempts"] += max(0, begun - 1)
+        self.figures["settled payments"] += payment.first("settlement_changed") is not None
+
+    def _paid_out(self, payment: Paid, attempts: Sequence[Any], transfers: Sequence[Transfer]) -> None:
+        made = 1 if payment.status == "completed" else 0
+        self._demand(len(transfers) == made, "transfers", payment.id, f"{payment.status} with {len(transfers)}")
+        wrong = payment.status == ("completed" if closed(payment.vendor) else "failed")
+        self._demand(not wrong, "transfers", payment.id, f"of vendor {payment.vendor} was {payment.status}")
+        known = {attempt.object for attempt in attempts if attempt.state == "succeeded"}
+        keys = {attempt.key for attempt in attempts}
         for transfer in transfers:
             paid = (transfer.destination, transfer.amount, transfer.currency)
-            right = paid == (payment.vendor, payment.amount, payment.currency)
-            known = transfer.object in [attempt.object for attempt in attempts]
-            self._demand(right and known, "transfers", payment.id, f"the provider has moved {paid}")
+            right = paid == (account_of(payment.vendor), payment.amount, payment.currency)
+            ours = transfer.id in known and transfer.key in keys
+            self._demand(right and ours, "transfers", payment.id, f"the provider has moved {transfer}")
 
     # -- what is no message, and what people are asked
 

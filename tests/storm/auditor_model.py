@@ -26,9 +26,23 @@ STEPS: Mapping[tuple[str | None, str], tuple[str, str]] = {
     ("approved", "cancelled"): ("cancelled", "PaymentCancelled"),
     ("approved", "processing_started"): ("processing", "PaymentProcessing"),
     ("processing", "payout_unknown"): ("processing", "PaymentProcessing"),
+    ("processing", "attempt_failed"): ("processing", "PaymentAttemptFailed"),
+    ("processing", "attempt_opened"): ("processing", "PaymentProcessing"),
     ("processing", "payout_succeeded"): ("completed", "PaymentCompleted"),
     ("processing", "payout_failed"): ("failed", "PaymentFailed"),
+    ("completed", "reversed"): ("completed", "PaymentReversed"),
+    ("completed", "settlement_changed"): ("completed", ""),
 }
+#: Which event tells of a settlement, by how far it has come.
+SETTLEMENTS: Mapping[str, str] = {
+    "in_transit": "VendorPayoutInTransit",
+    "paid": "VendorPayoutPaid",
+    "failed": "VendorPayoutFailed",
+}
+#: What opens a payout attempt, and what leaves one to be looked up again.
+OPENINGS = frozenset({"processing_started", "attempt_opened"})
+#: Why an attempt may come to nothing while its payment goes on; any other failure is the payment's.
+CAME_TO_NOTHING = frozenset({"balance_insufficient", "not_executed"})
 #: Which kind of message an action follows from.
 CAUSES: Mapping[str, frozenset[str]] = {
     "created": frozenset({"WorkCompleted", "CreatePayment"}),
@@ -36,9 +50,18 @@ CAUSES: Mapping[str, frozenset[str]] = {
     "rejected": frozenset({"RejectPayment"}),
     "cancelled": frozenset({"CancelPayment"}),
     "processing_started": frozenset({"ProcessPayment"}),
-    "payout_unknown": frozenset({"ExecutePayout"}),
-    "payout_succeeded": frozenset({"ExecutePayout"}),
-    "payout_failed": frozenset({"ExecutePayout"}),
+    "attempt_opened": frozenset({"ProcessPayment"}),
+    "attempt_failed": frozenset({"ExecutePayout", "ReconcileAttempt"}),
+    "payout_unknown": frozenset({"ExecutePayout", "ReconcileAttempt"}),
+    "payout_succeeded": frozenset({"ExecutePayout", "ReconcileAttempt", "ProviderEvent"}),
+    "payout_failed": frozenset({"ExecutePayout", "ReconcileAttempt"}),
+    "reversed": frozenset({"ExecutePayout", "ReconcileAttempt", "ProviderEvent"}),
+    "settlement_changed": frozenset({"ReconcileAttempt"}),
+}
+#: What one look at the provider may tell at once: further effects of the same message, each one version on.
+FOLLOWS: Mapping[str, frozenset[str]] = {
+    "payout_succeeded": frozenset({"reversed", "settlement_changed"}),
+    "reversed": frozenset({"settlement_changed"}),
 }
 APPLIED, IGNORED = "applied", "ignored"
 
@@ -82,6 +105,7 @@ class Paid:
     creator: str
     version: int
     head: bytes | None
+    reversed: int
     rows: Sequence[Row]
 
     def status_at(self, version: int) -> str | None:
@@ -95,6 +119,22 @@ class Paid:
     def first(self, *actions: str) -> Row | None:
         """Return the first row of some action."""
         return next((row for row in self.rows if row.action in actions), None)
+
+    def between_attempts(self, version: int) -> bool:
+        """Whether at a version the last attempt had come to nothing, and the next one was still to be opened."""
+        return 0 < version <= len(self.rows) and self.rows[version - 1].action == "attempt_failed"
+
+
+def told_by(row: Row) -> str:
+    """Return the kind of the event that tells of a row."""
+    if row.action == "settlement_changed":
+        return SETTLEMENTS.get(row.data.get("settlement"), "")
+    return STEPS.get((row.before, row.action), ("", ""))[1]
+
+
+def account_of(vendor: str) -> str:
+    """Return the account of a vendor that has registered none."""
+    return f"acct_{vendor.replace('-', '')}"
 
 
 def hash_of(payment: Paid, row: Row) -> bytes:
@@ -180,8 +220,9 @@ def _approved(command: Command, payment: Paid, version: int, status: str | None)
     return IGNORED if payment.approver_at(version) == command.actor.id else "already_decided"
 
 
-def processed(payment: Paid, version: int) -> str:
-    """Return how an order to pay out must end that meets a payment at a version, whoever gave it."""
-    if payment.status_at(version) != "approved":
+def processed(payment: Paid, version: int, *, own: bool = False) -> str:
+    """Return how an order to pay out must end that meets a payment at a version; the service's `own` opens the next
+    attempt where the last one came to nothing."""
+    if payment.status_at(version) != "approved" and not (own and payment.between_attempts(version)):
         return "illegal_transition"
     return "payer_not_chargeable" if payment.payer_type == "driver_ic" else APPLIED

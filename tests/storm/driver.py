@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+import httpx
 import psycopg
 from psycopg.rows import dict_row
 
+from tests.kit import books
 from tests.storm import schedule
+from tests.storm.auditor_model import account_of
+from tests.storm.bank import Carrier
 from tests.storm.fleet import Fleet, Slot
 from tests.storm.schedule import Strike
 from tests.storm.servers import Ground
@@ -28,6 +32,8 @@ _TICK_S = 0.05
 PROGRESS_EVERY_S = 10.0
 #: How long the calm may take until everything is done.
 DRAIN_S = 150.0
+#: How much of the money comes back, or goes on to banks, as the calm begins.
+REVERSED, SETTLED = 10, 10
 _BATCH = 10
 #: The queues that the fleet receives from.
 INBOUND = ("events", "commands", "payouts")
@@ -38,7 +44,13 @@ SELECT (SELECT count(*) FROM payments) AS payments,
     (SELECT count(*) FROM payments WHERE status = 'completed') AS completed,
     (SELECT count(*) FROM outbox WHERE published_at IS NULL AND failed_at IS NULL) AS unsent,
     (SELECT count(*) FROM outbox WHERE destination = 'payouts') AS payouts,
-    (SELECT count(*) FROM payout_attempts WHERE resolved_at IS NULL) AS open_attempts
+    (SELECT count(*) FROM payments WHERE status = 'processing') AS processing
+"""
+#: Some of what was paid, and how much of each may come back.
+PAID = """
+SELECT provider_object_id AS object, vendor_id::text AS vendor,
+    CASE WHEN random() < 0.5 THEN payments.amount_cents ELSE 1 + payments.amount_cents / 3 END AS amount
+FROM payout_attempts JOIN payments USING (payment_id) WHERE state = 'succeeded' ORDER BY random() LIMIT %s
 """
 #: As much of it as can be asked often, whatever the tables hold.
 OWED = "SELECT count(*) AS unsent FROM outbox WHERE published_at IS NULL AND failed_at IS NULL"
@@ -111,6 +123,7 @@ class Storm:
     ground: Ground
     fleet: Fleet
     feeder: Feeder
+    carrier: Carrier
     seed: int
     seconds: float
     faults: Counter[str] = field(default_factory=Counter)
@@ -119,6 +132,8 @@ class Storm:
     later: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     gusts: list[str] = field(default_factory=list)
     provider_gusts: list[str] = field(default_factory=list)
+    #: Whose money has gone on to a bank.
+    settled_accounts: list[str] = field(default_factory=list)
     _line: psycopg.Connection[dict[str, Any]] | None = None
     _delays: int = 0
     _told_at: float = 0.0
@@ -136,14 +151,16 @@ class Storm:
         strikes = schedule.planned(self.seed, self.seconds)
         self._rates()
         self.feeder.start()
+        self.carrier.start()
         while self.elapsed() < self.seconds and self.feeder.is_alive():
             while strikes and strikes[0].at_s <= self.elapsed():
                 self.strike(strikes.pop(0))
             self.tick()
         self.feeder.stopping.set()
         self.feeder.join(30)
-        if self.feeder.trouble:
-            raise StormError(f"the traffic broke: {self.feeder.trouble!r}") from self.feeder.trouble
+        for part in (self.feeder, self.carrier):
+            if part.trouble:
+                raise StormError(f"the {part.name} broke: {part.trouble!r}") from part.trouble
 
     def elapsed(self) -> float:
         """Seconds since it began."""
@@ -249,10 +266,34 @@ class Storm:
         self._rates()
         self.after(strike.measure, end)
 
+    def _provider_outage(self, strike: Strike) -> None:
+        self.ground.bank.outage("reset" if strike.choice < 0.5 else "503")
+        self.after(strike.measure, lambda: self.ground.bank.outage("off"))
+
+    def _restart_provider(self, strike: Strike) -> None:
+        self.ground.bank.crash(strike.measure)
+
+    def _reverse_transfers(self, strike: Strike) -> None:
+        self._reverse(round(strike.measure))
+
+    def _reverse(self, count: int) -> None:
+        """Let some money come back, all of it or a part, as a person at the provider does."""
+        for row in self.ask(PAID, [count]):
+            with suppress(httpx.HTTPError):  # the provider may fail this request too; what was done is in its books
+                books.reverse(self.ground.bank.url, row["object"], row["amount"])
+
+    def _settle(self, count: int) -> None:
+        """Let the money of some vendors go on to their banks, where it arrives or not."""
+        accounts = {account_of(row["vendor"]) for row in self.ask(PAID, [count])} - set(self.settled_accounts)
+        for number, account in enumerate(sorted(accounts)):
+            self.settled_accounts.append(account)
+            with suppress(httpx.HTTPStatusError):  # all of it has come back meanwhile
+                books.settle(self.ground.bank.url, account, status="failed" if number % 3 == 0 else "paid")
+
     def _rates(self) -> None:
         self.ground.aws_weather.rates({**schedule.BASE, **{kind: schedule.GUST[kind] for kind in self.gusts}})
         gusts = {kind: schedule.PROVIDER_GUST[kind] for kind in self.provider_gusts}
-        self.fleet.provider_rates({**schedule.PROVIDER_BASE, **gusts})
+        self.ground.bank.trouble({**schedule.PROVIDER_BASE, **gusts})
 
     def after(self, seconds: float, what: Callable[[], None]) -> None:
         """Do something later."""
@@ -265,7 +306,9 @@ class Storm:
         self.later.clear()
         self.ground.aws_weather.calm()
         self.ground.pg_weather.calm()
-        self.fleet.provider_rates({})
+        self.ground.bank.calm()
+        self._reverse(REVERSED)
+        self._settle(SETTLED)
         self.start_fleet()
         deadline = time.monotonic() + DRAIN_S
         quiet = 0
@@ -284,7 +327,9 @@ class Storm:
         client = self.ground.sqs()
         queues = {name: sum(self.ground.depth(client, name).values()) for name in INBOUND}
         counts = self.counts()
-        return {**queues, "unsent outbox rows": counts["unsent"], "open payout attempts": counts["open_attempts"]}
+        told = self.ground.bank.untold() + (not self.carrier.idle())
+        work = {"unsent outbox rows": counts["unsent"], "payments in processing": counts["processing"]}
+        return {**queues, **work, "events of the provider": told}
 
     # -- what it tells
 
@@ -316,7 +361,7 @@ class Storm:
     def all_faults(self) -> Counter[str]:
         """Return how often each kind has struck so far, wherever."""
         aws, pg = self.ground.aws_weather.faults(), self.ground.pg_weather.faults()
-        return self.faults + self.fleet.faults + self.fleet.process_faults() + aws + pg
+        return self.faults + self.fleet.faults + self.fleet.process_faults() + self.ground.bank.faults() + aws + pg
 
     def progress(self) -> None:
         """Say in one line how far it is."""

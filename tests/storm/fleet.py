@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.drills.ground import PROJECT, Process
-from tests.storm.launch import PROVIDER_FAULTS
 from tests.storm.servers import Ground
 from workers.local.fleet import environment
 from workers.local.processes import LOOPBACK, Child, Program, free_port
@@ -34,6 +33,10 @@ PROFILE: Mapping[str, str] = {
     "PAYMENTS_VISIBILITY_S": "8",
     "PAYMENTS_LEASE_RENEW_S": "3",
     "PAYMENTS_CHECK_AFTER_S": "2,4,8",
+    "PAYMENTS_SUBMIT_WINDOW_S": "60",  # longer than an order lies in a queue that is behind
+    "PAYMENTS_SWEEP_EVERY_S": "1",
+    "PAYMENTS_SWEEP_AGAIN_S": "30",
+    "PAYMENTS_STUCK_AFTER_S": "30",
     "PAYMENTS_RELAY_LEASE_S": "8",
     "PAYMENTS_RELAY_BACKOFF_MAX_S": "4",
     "PAYMENTS_LOCK_TIMEOUT_S": "3",
@@ -75,10 +78,8 @@ class Fleet:
     failed_starts: int = 0
 
     def __post_init__(self) -> None:
-        self.rates_path = self.ground.home / "rates.json"
         self.faults_path = self.ground.home / "faults.jsonl"
         self.faults_path.touch()
-        self.provider_rates({})
         self.slots = [
             Slot(role, f"{role}-{number}", random.Random(f"{self.seed} {role} {number}"))  # noqa: S311 - a storm's seed
             for role, size in SIZES.items()
@@ -86,13 +87,6 @@ class Fleet:
         ]
 
     # -- what the driver does to it
-
-    def provider_rates(self, rates: Mapping[str, float]) -> None:
-        """Set how often the provider is troubled."""
-        assert set(rates) <= set(PROVIDER_FAULTS), rates
-        fresh = self.rates_path.with_suffix(".new")
-        fresh.write_text(json.dumps(dict(rates)))
-        fresh.replace(self.rates_path)
 
     def up(self, role: str) -> list[Slot]:
         """Return the slots of a role whose process is at work."""
@@ -181,9 +175,7 @@ class Fleet:
                 **environment(self.ground.running, slot.role),
                 **PROFILE,
                 "PAYMENTS_HEALTH_PORT": str(port),
-                "STORM_SEED": f"{self.seed} {slot.name} {slot.runs}",
                 "STORM_CLOCK_SKEW_S": f"{skew_s:.3f}",
-                "STORM_RATES": str(self.rates_path),
                 "STORM_FAULTS": str(self.faults_path),
             },
             log_path=self.ground.home / f"{slot.name}.log",
@@ -199,7 +191,7 @@ class Fleet:
     # -- what it tells
 
     def process_faults(self) -> Counter[str]:
-        """Return what struck inside the processes: the provider's faults and wrong clocks."""
+        """Return what struck inside the processes: wrong clocks."""
         with self.faults_path.open() as lines:
             return Counter(json.loads(line)["kind"] for line in lines)
 

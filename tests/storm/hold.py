@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.storm import census
+from tests.storm.bank import Carrier
 from tests.storm.driver import Feeder, Storm, StormError
 from tests.storm.evidence import Gathered, gathered
 from tests.storm.fleet import SIZES, Fleet
@@ -44,8 +45,14 @@ class Options:
 Judge = Callable[[str, Gathered], tuple[Mapping[str, int], Sequence[tuple[str, str, str]]]]
 
 
-def hold(options: Options, traffic: Iterable[Outgoing], judge: Judge) -> Report:
+def hold(options: Options, traffic: Iterable[Outgoing], judge: Judge, *, closed_accounts: Sequence[str] = ()) -> Report:
     """Hold one storm; what is wrong with the service stands in the report.
+
+    Args:
+        options: what a person may choose.
+        traffic: what is sent.
+        judge: who judges what has come of it.
+        closed_accounts: whom the provider does not pay.
 
     Raises:
         StormError: it could not be held.
@@ -55,7 +62,9 @@ def hold(options: Options, traffic: Iterable[Outgoing], judge: Judge) -> Report:
     report = Report(options.seed, SIZES)
     with ground(options.home, options.seed) as found, _fleet(found, options.seed) as fleet:
         feeder = Feeder(found, traffic, options.messages)
-        storm = Storm(found, fleet, feeder, options.seed, options.seconds)
+        carrier = Carrier(found.record, found.sqs(), found.running.queues["events"])
+        found.bank.close_accounts(closed_accounts)
+        storm = Storm(found, fleet, feeder, carrier, options.seed, options.seconds)
         storm.start_fleet()
         findings: list[tuple[str, str, str]] = []
         with _timed(report, "storm"):
@@ -70,7 +79,7 @@ def hold(options: Options, traffic: Iterable[Outgoing], judge: Judge) -> Report:
             findings += census.faults_told(storm)
         _tell(report, storm)
         with _timed(report, "audit"):
-            evidence = gathered(found)
+            evidence = gathered(found, storm.settled_accounts)
             report.dead_letters = _reasons(evidence)
             report.effects, judged = judge(found.running.database_url, evidence)
         report.findings = [*fleet.findings, *findings, *judged]
@@ -95,7 +104,7 @@ def _timed(report: Report, part: str) -> Iterator[None]:
 
 
 def _tell(report: Report, storm: Storm) -> None:
-    report.sent = dict(storm.feeder.sent)
+    report.sent = {**storm.feeder.sent, "events of the provider": storm.carrier.carried}
     report.own = storm.counts()["payouts"]
     report.deliveries = storm.ground.aws_weather.told()["deliveries"]
     report.faults = dict(storm.all_faults())

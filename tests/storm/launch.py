@@ -1,100 +1,27 @@
-"""Runs one process of the fleet as it would run on another host: its clock is wrong, and its provider is troubled.
+"""Runs one process of the fleet as it would run on another host: its clock is wrong, and it waits for nobody for long.
 
-What it does is set by the environment, STORM_CLOCK_SKEW_S, STORM_SEED and STORM_FAULTS, and by a file of rates that
-STORM_RATES names and that is read again when it changes. Every fault that struck is a line of the file STORM_FAULTS.
+The environment says how: STORM_CLOCK_SKEW_S, and STORM_FAULTS, the file that gets a line when it has struck.
 """
 
 import json
 import os
-import random
 import sys
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from contracts.provider import Accepted, Answer, Declined, LookUp, PayoutOrder, TryLater, Unknown
-from tests.storm.manifest import DECLINED_ENDING
-from workers import cli, clock
-from workers.providers import SandboxProvider
+from contracts.provider import PayoutProvider
+from store.db import Pool
+from workers import cli, clock, payouts, stripe_provider
+from workers import main as roles
 
 SKEWED = "clock: skewed"
-DONE_UNKNOWN, LOST, BUSY, SLOW = (
-    "provider: time-out after success",
-    "provider: time-out before",
-    "provider: busy",
-    "provider: slow",
-)
-#: Every kind of fault of the provider, to be set a rate for.
-PROVIDER_FAULTS = (DONE_UNKNOWN, LOST, BUSY, SLOW)
-_SLOW_S = (0.1, 1.5)
-_LOOK_EVERY_S = 0.5
-
-
-class Trouble:
-    """Decides when a fault strikes, and keeps the account of it."""
-
-    def __init__(self, seed: str, rates_path: Path, faults_path: Path) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - chooses faults
-        self._rates_path = rates_path
-        self._file = os.open(faults_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self._lock = threading.Lock()
-        self._rates: Mapping[str, float] = {}
-        self._looked_at = float("-inf")
-
-    def strikes(self, kind: str) -> bool:
-        """Whether a fault of this kind strikes now."""
-        with self._lock:
-            if time.monotonic() - self._looked_at > _LOOK_EVERY_S:
-                self._looked_at = time.monotonic()
-                self._rates = json.loads(self._rates_path.read_text())
-            struck = self._random.random() < self._rates.get(kind, 0.0)
-        if struck:
-            self.count(kind)
-        return struck
-
-    def count(self, kind: str) -> None:
-        """Write down that one has struck; one write, so that lines of several processes do not mix."""
-        os.write(self._file, f"{json.dumps({'kind': kind})}\n".encode())
-
-    def pause(self) -> None:
-        """Take the time of a slow provider."""
-        time.sleep(self._random.uniform(*_SLOW_S))
-
-
-def trouble_provider(trouble: Trouble) -> None:
-    """Let the sandbox be as slow, busy and forgetful as a provider behind a network."""
-    submit, look_up = SandboxProvider.submit, SandboxProvider.look_up
-
-    def troubled_submit(self: SandboxProvider, order: PayoutOrder) -> Answer:
-        if trouble.strikes(SLOW):
-            trouble.pause()
-        if trouble.strikes(BUSY):
-            return TryLater("storm")
-        if trouble.strikes(LOST):
-            return Unknown("storm")
-        answer = declined(order) or submit(self, order)
-        return Unknown("storm") if _certain(answer) and trouble.strikes(DONE_UNKNOWN) else answer
-
-    def troubled_look_up(self: SandboxProvider, order: PayoutOrder) -> LookUp:
-        if trouble.strikes(SLOW):
-            trouble.pause()
-        return TryLater("storm") if trouble.strikes(BUSY) else look_up(self, order)
-
-    SandboxProvider.submit = troubled_submit  # type: ignore[method-assign]
-    SandboxProvider.look_up = troubled_look_up  # type: ignore[method-assign]
-
-
-def declined(order: PayoutOrder) -> Declined | None:
-    """Return the provider's refusal, for the amounts that it always declines."""
-    if order.money.amount_cents % 100 == DECLINED_ENDING:
-        return Declined("account_closed", "The account is closed.")
-    return None
-
-
-def _certain(answer: Answer) -> bool:
-    return isinstance(answer, Accepted | Declined)
+#: How long the provider is waited for, in seconds: shorter than it takes when it wants a request to time out.
+LOOK_UP_S, SUBMIT_S, PROBE_S = 2.5, 2.5, 1.5
+#: How old the reading of an attempt may be when it is submitted, and for how long after its last possible submission
+#: an attempt is waited for that the provider does not know: a sixth and a third of the least that settings allow.
+SUBMIT_WITHIN_S, GRACE_S = 5.0, 20.0
 
 
 def skew_clock(seconds: float) -> None:
@@ -103,14 +30,31 @@ def skew_clock(seconds: float) -> None:
     clock.now = lambda: right() + timedelta(seconds=seconds)
 
 
+def hurry() -> None:
+    """Let the provider's time-outs, and how long an attempt is waited for, be as short as all else in a storm."""
+    timeouts = partial(stripe_provider.Timeouts, look_up_s=LOOK_UP_S, submit_s=SUBMIT_S, probe_s=PROBE_S)
+    stripe_provider.Timeouts = timeouts  # type: ignore[assignment, misc]
+    payouts.SUBMIT_WITHIN_S = SUBMIT_WITHIN_S
+    vars(roles)["Asker"] = _asker
+
+
+def _asker(pool: Pool, provider: PayoutProvider, _grace: timedelta) -> payouts.Asker:
+    return payouts.Asker(pool, provider, timedelta(seconds=GRACE_S))
+
+
+def count(faults_path: Path, kind: str) -> None:
+    """Write down that a fault has struck; one write, so that lines of several processes do not mix."""
+    with faults_path.open("ab", buffering=0) as lines:
+        lines.write(f"{json.dumps({'kind': kind})}\n".encode())
+
+
 def main() -> None:
     """Do what the environment says, then run the role that is the argument."""
-    trouble = Trouble(os.environ["STORM_SEED"], Path(os.environ["STORM_RATES"]), Path(os.environ["STORM_FAULTS"]))
     skew_s = float(os.environ["STORM_CLOCK_SKEW_S"])
     if skew_s:
         skew_clock(skew_s)
-        trouble.count(SKEWED)
-    trouble_provider(trouble)
+        count(Path(os.environ["STORM_FAULTS"]), SKEWED)
+    hurry()
     sys.argv[0] = "payments"
     cli.main()
 

@@ -7,8 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-#: The provider of the storm declines amounts that end in these two digits.
-DECLINED_ENDING = 13
+#: The provider has closed the accounts of the vendors whose ids end so: what they are to be paid is declined.
+CLOSED_ENDING = "0bad"
+
+
+def closed(vendor: str) -> bool:
+    """Whether the provider declines to pay a vendor."""
+    return vendor.endswith(CLOSED_ENDING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.storm import launch
+from tests.storm.bank import KINDS
 
 #: How often each kind strikes a request even between the gusts.
 BASE: Mapping[str, float] = {
@@ -40,12 +40,16 @@ GUST: Mapping[str, float] = {
     "bus: throttled": 0.8,
 }
 PROVIDER_BASE: Mapping[str, float] = {
-    launch.DONE_UNKNOWN: 0.01,
-    launch.LOST: 0.005,
-    launch.BUSY: 0.01,
-    launch.SLOW: 0.01,
+    **dict.fromkeys(KINDS, 0.005),
+    "timeout": 0.002,  # it and the next hold a thread of the worker for seconds
+    "late": 0.002,
+    "slow": 0.01,
 }
-PROVIDER_GUST: Mapping[str, float] = {kind: 20 * rate for kind, rate in PROVIDER_BASE.items()}
+PROVIDER_GUST: Mapping[str, float] = {
+    **{kind: 40 * rate for kind, rate in PROVIDER_BASE.items()},
+    "timeout": 0.04,
+    "late": 0.04,
+}
 
 #: Strikes: how often one is chosen, by weight, and the bounds of its measure (what it measures, see `Storm`).
 STRIKES: Mapping[str, tuple[float, float, float]] = {
@@ -64,7 +68,10 @@ STRIKES: Mapping[str, tuple[float, float, float]] = {
     "stall sqs": (2, 0.5, 4.0),  # seconds
     "stall bus": (2, 0.5, 6.0),
     "gust": (14, 2.0, 5.0),  # seconds
-    "provider gust": (4, 2.0, 5.0),
+    "provider gust": (6, 2.0, 5.0),
+    "provider outage": (2, 1.0, 4.0),  # seconds
+    "restart provider": (2, 0.1, 1.5),  # seconds that it is away
+    "reverse transfers": (3, 1, 5),  # transfers
 }
 #: The mean time between two strikes, in seconds.
 GAP_S = 4.0

@@ -1,4 +1,4 @@
-"""What a storm is held on: Postgres, SQS and a bus, each behind a proxy that the driver commands."""
+"""What a storm is held on: Postgres, SQS and a bus behind proxies that the driver commands, and a provider too."""
 
 import http.client
 import json
@@ -15,6 +15,7 @@ from store.migrate import ensure_database
 from tests.kit import fauxqs, webserver
 from tests.kit.people import People
 from tests.storm.aws_proxy import CONTROL, FAULTS
+from tests.storm.bank import BUS, Bank
 from workers import settings
 from workers.local import aws, pools, postgres
 from workers.local.logins import with_logins
@@ -120,13 +121,15 @@ class Ground:
         self.sqs_url = stack.enter_context(fauxqs.serving(home / "fauxqs.log"))
         self.aws_weather = stack.enter_context(aws_proxy(self.sqs_url, self.record, home / "aws_proxy.log", seed))
         self.pg_weather = stack.enter_context(pg_proxy(self._server.port, home / "pg_proxy.log", seed))
+        self.bank = Bank(stack, home, self.aws_weather.endpoint_url, seed)
         bare = Running(
             database_url=database_url,
             aws_endpoint_url=self.aws_weather.endpoint_url,
             region=aws.REGION,
-            event_bus="roadcall-events",
+            event_bus=BUS,
             queues=fauxqs.create_queues(self.sqs()),
             token_keys_file=pools.prepare(home / "pool"),
+            provider_url=self.bank.url,
         )
         self.people = People(str(bare.token_keys_file), database_url)
         run_migrate(settings.load(bare.environment()))

@@ -2,11 +2,13 @@
 
 import ast
 import json
+import threading
+import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import islice
@@ -18,29 +20,43 @@ import psycopg
 import pytest
 
 from contracts.envelope import Arrival, Malformed, Queue
-from contracts.inbound import ExecutePayout, parse
+from contracts.inbound import parse
 from contracts.outcome import Outcome
-from contracts.provider import Answer, PayoutOrder, Unknown
 from handlers.decision import Rules
+from handlers.process import process
 from store import db, failures
 from store.db import Pool, PoolOptions
 from store.failures import Failure
+from store.outbox import DueRow
+from store.sweep import Patience
+from tests.kit import books, bus
+from tests.kit.books import Event, Transfer
 from tests.kit.databases import Copies
-from tests.kit.funnel import once
 from tests.kit.messages import SOURCES
-from tests.kit.proofs import SENDERS
+from tests.kit.proofs import SENDERS, enrol, proof_of
 from tests.storm import auditor, auditor_model, manifest, poison, traffic
 from tests.storm.auditor import audit
-from tests.storm.launch import declined
 from tests.storm.manifest import Manifest
 from tests.storm.traffic import Traffic
-from workers import payouts
 from workers.local import postgres
-from workers.providers import SandboxProvider
+from workers.local.sandbox import EVENT_SOURCE
+from workers.payouts import Asker, ProviderBusy
+from workers.providers import SANDBOX_KEY
+from workers.relay import Sent
+from workers.sandbox.books import AccountState, PayoutStatus
+from workers.sandbox.events import Delivery, Disorder, Entry
+from workers.sandbox.plan import Fault, Plan
+from workers.sandbox.server import Sandbox
+from workers.stripe_provider import StripeProvider
+from workers.sweep import Sweeper, SweepOptions
+from workers.telemetry import Metrics
 
 MESSAGES = 900
 QUEUES = {"events": Queue.EVENTS, "commands": Queue.COMMANDS, "payouts": Queue.PAYOUTS}
-RULES = Rules(not_yet_for=timedelta(0), check_after=(timedelta(0),), senders=SENDERS)
+#: An attempt whose key is poisoned at the provider is given up after a second.
+RULES = Rules(
+    not_yet_for=timedelta(0), check_after=(timedelta(0),), submit_window=timedelta(seconds=1), senders=SENDERS
+)
 
 
 @dataclass
@@ -53,6 +69,8 @@ class World:
     approvals: list[dict[str, Any]]
     dead_letters: list[dict[str, Any]]
     left: dict[str, int]
+    transfers: list[Transfer]
+    events: list[Event]
 
     def findings(self) -> list[auditor.Finding]:
         """What the auditor finds."""
@@ -77,25 +95,36 @@ class World:
         return next(entry for entry in self.published if entry["detail_type"] == kind)
 
 
-class Forgetful(SandboxProvider):
-    """Declines as the storm's provider does, and leaves every third answer unknown at first."""
-
-    submissions = 0
-
-    def submit(self, order: PayoutOrder) -> Answer:
-        """Move the money, and perhaps not say so."""
-        self.submissions += 1
-        answer = declined(order) or super().submit(order)
-        return Unknown("lost") if self.submissions % 3 == 0 else answer
+#: What the provider of this world does wrong: every way in which an attempt can become unknown, or come to nothing.
+RATES = {
+    Fault.RATE_LIMITED: 0.03,
+    Fault.IN_USE: 0.03,
+    Fault.LOST_BEFORE: 0.03,
+    Fault.LOST_AFTER: 0.06,
+    Fault.GARBLED: 0.03,
+    Fault.ERROR_BEFORE: 0.04,
+    Fault.ERROR_AFTER: 0.06,
+    Fault.INSUFFICIENT: 0.1,
+}
+DISORDER = Disorder(seed=5, repeated=0.1, held_back=0.2, shuffled=5)
+#: After how many messages the sweep goes round, and the provider tells its events.
+ROUND = 40
 
 
 class Service:
     """The funnel without queues: takes bodies, and hands on what its outbox holds until there is nothing more."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, bank: Sandbox) -> None:
         self._pool = pool
-        self._provider = Forgetful(pool)
+        provider = StripeProvider(name="sandbox", key=lambda: SANDBOX_KEY, api_base=bank.url)
+        self._asker = Asker(pool, provider, grace=timedelta(0))
+        patience = Patience(timedelta(hours=1), timedelta(hours=1), (timedelta(0),), unregistered=True)
+        self._sweeper = Sweeper(pool, self._swept, SweepOptions(patience), Metrics(), threading.Event())
+        self._delivery = Delivery(bank.books, self._publish, source=EVENT_SOURCE, disorder=DISORDER)
+        self._bank = bank
         self._todo: deque[tuple[str, str]] = deque()
+        self._later: list[tuple[str, str]] = []
+        self._taken = 0
         self._sent = 0
         self.published: list[dict[str, Any]] = []
         self.approvals: list[dict[str, Any]] = []
@@ -103,7 +132,42 @@ class Service:
 
     def take(self, queue: str, body: str) -> None:
         """Handle a message and all that follows from it."""
+        self._taken += 1
         self._todo.append((queue, body))
+        if self._taken % ROUND == 0:
+            self._go_round()
+        self._work_off()
+
+    def finish(self) -> None:
+        """Go on until every payout is over and every event of the provider is heard."""
+        deadline = time.monotonic() + 60
+        while self._later or self._bank.books.undelivered() or self._processing():
+            assert time.monotonic() < deadline, "a payout sticks"
+            self._go_round()
+            self._work_off()
+
+    def _go_round(self) -> None:
+        self._todo.extend(self._later)
+        self._later.clear()
+        self._sweeper.run_once()
+        self._delivery.run_once()
+
+    def _processing(self) -> int:
+        with self._pool.connection() as connection:
+            found = connection.execute("SELECT count(*) AS n FROM payments WHERE status = 'processing'").fetchone()
+        return int(found["n"]) if found else 0
+
+    def _swept(self, rows: Sequence[DueRow]) -> Sent:
+        self._todo.extend(("payouts", json.dumps(row.payload)) for row in rows)
+        return Sent({row.outbox_id: "sent" for row in rows}, [], [])
+
+    def _publish(self, entries: Sequence[Entry]) -> Collection[int]:
+        for entry in entries:
+            head = {"id": str(uuid.uuid4()), "detail_type": entry["DetailType"], "source": entry["Source"]}
+            self._todo.append(("events", bus.delivered({**head, "detail": json.loads(entry["Detail"])})))
+        return ()
+
+    def _work_off(self) -> None:
         while self._todo:
             self._handle(*self._todo.popleft())
             self._hand_on()
@@ -111,13 +175,14 @@ class Service:
     def _handle(self, queue: str, body: str) -> None:
         arrival = Arrival(QUEUES[queue], str(uuid.uuid4()), datetime.now(UTC))
         try:
-            parsed = parse(body, arrival, sources=SOURCES)
+            parsed = parse(body, arrival, sources=SOURCES, provider_sources=frozenset({EVENT_SOURCE}))
+            enrol(self._pool, parsed.message)
+            parsed, told = self._asker.ask(parsed)
+            process(self._pool, parsed, RULES, proof_of(parsed), told)
         except Malformed as flaw:
             self._dead_letter(queue, body, arrival, flaw)
-            return
-        message = parsed.message
-        answer = payouts.ask(self._pool, self._provider, message) if isinstance(message, ExecutePayout) else None
-        once(self._pool, parsed, answer, RULES)
+        except ProviderBusy:
+            self._later.append((queue, body))
 
     def _dead_letter(self, queue: str, body: str, arrival: Arrival, flaw: Malformed) -> None:
         failures.record(
@@ -163,14 +228,36 @@ def sound(copies: Copies) -> Iterator[World]:
     """A world in which everything was handled once; nobody changes it."""
     with copies.one() as url:
         sent = Traffic(5)
-        with db.open_pool(url, PoolOptions(size_min=1, size_max=2)) as pool:
-            service = Service(pool)
+        with (
+            db.open_pool(url, PoolOptions(size_min=1, size_max=2)) as pool,
+            Sandbox(plan=Plan(5, RATES)) as bank,
+        ):
+            for account in sent.closed_accounts:
+                bank.books.set_account(account, AccountState.CLOSED)
+            service = Service(pool, bank)
             for outgoing in islice(sent, MESSAGES):
                 service.take(outgoing.queue, outgoing.body)
                 if service.published[-1:] and len(service.published) % 7 == 0:
                     service.published.append(deepcopy(service.published[-1]))  # a relay may say it twice
+            service.finish()
+            bank.plan.set()
+            accounts = _go_on(bank)
+            service.finish()
+            told = (books.transfers(bank.url), books.events(bank.url, *accounts))
         outside = (service.published, service.approvals, service.dead_letters)
-        yield World(url, sent.manifest, *outside, {"events": 0, "commands": 0, "payouts": 0})
+        yield World(url, sent.manifest, *outside, {"events": 0, "commands": 0, "payouts": 0}, *told)
+
+
+def _go_on(bank: Sandbox) -> list[str]:
+    """Let some money come back, and some go on to the vendors' banks; return their accounts."""
+    moved = books.transfers(bank.url)
+    for number, transfer in enumerate(moved[:6]):
+        books.reverse(bank.url, transfer.id, transfer.amount // (1 + number % 2))
+    accounts = list(dict.fromkeys(transfer.destination for transfer in moved[10:14]))
+    for number, account in enumerate(accounts):
+        for payout in bank.books.settle(account):
+            bank.books.finish_payout(payout["id"], PayoutStatus.PAID if number % 2 else PayoutStatus.FAILED)
+    return accounts
 
 
 @pytest.fixture(scope="module")
@@ -183,15 +270,15 @@ def worlds(server: postgres.Server, sound: World) -> Iterator[Copies]:
 def world(worlds: Copies, sound: World) -> Iterator[World]:
     """A copy of the sound world, to be broken."""
     with worlds.one() as url:
-        copied = (sound.manifest, sound.published, sound.approvals, sound.dead_letters, sound.left)
-        yield World(url, *deepcopy(copied))
+        outside = (sound.manifest, sound.published, sound.approvals, sound.dead_letters, sound.left)
+        yield World(url, *deepcopy((*outside, sound.transfers, sound.events)))
 
 
 # -- the auditor itself
 
 
 @pytest.mark.parametrize(
-    "module", [auditor, auditor_model, manifest, traffic, poison], ids=lambda module: module.__name__
+    "module", [auditor, auditor_model, books, manifest, traffic, poison], ids=lambda module: module.__name__
 )
 def test_it_shares_no_code_with_the_product(module):
     tree = ast.parse(Path(module.__file__).read_text())
@@ -207,7 +294,7 @@ def test_it_shares_no_code_with_the_product(module):
         )
     }
     assert not {name for name in imported if name.split(".")[0] in {"contracts", "store", "handlers", "workers"}}
-    ours = {"tests.storm.auditor_model", "tests.storm.manifest", "tests.storm.poison"}
+    ours = {"tests.kit.books", "tests.storm.auditor_model", "tests.storm.manifest", "tests.storm.poison"}
     assert {name for name in imported if name.split(".")[0] == "tests"} <= ours
 
 
@@ -217,6 +304,10 @@ def test_it_finds_nothing_in_a_sound_world_and_has_looked_at_everything(sound):
     for ended in ("completed", "cancelled", "failed", "approved", "pending_approval"):
         assert figures[f"payments {ended}"] > 0, figures
     assert figures["transfers"] == figures["payments completed"]
+    assert figures["provider's events"] > figures["transfers"]
+    assert figures["further attempts"] > 5
+    assert figures["reversed payments"] > 1
+    assert figures["settled payments"] > 1
     for code in ("already_decided", "amount_mismatch", "payload_conflict", "not_found"):
         assert figures[f"refused {code}"] > 0, figures
     assert figures["ignored"] > 0
@@ -291,18 +382,43 @@ def _rewrite(kind: str, **changes: Any) -> Callable[[World], object]:
     return do
 
 
-def _second_transfer(world: World) -> None:
+def _moved_otherwise(**changes: Any) -> Callable[[World], object]:
+    """Let the provider have moved something else than it was ordered to."""
+
+    def do(world: World) -> None:
+        world.transfers[0] = replace(world.transfers[0], **changes)
+
+    return do
+
+
+def _moved_too(**changes: Any) -> Callable[[World], object]:
+    """Let the provider have moved something more."""
+    return lambda world: world.transfers.append(replace(world.transfers[0], id="tr_more", **changes))
+
+
+def _paid_although(status: str) -> Callable[[World], object]:
+    """Let the provider have paid a payment that says otherwise."""
+
+    def do(world: World) -> None:
+        payment = world.one("SELECT payment_id FROM payments WHERE status = %s LIMIT 1", status)
+        world.transfers.append(replace(world.transfers[0], id="tr_more", group=str(payment)))
+
+    return do
+
+
+def _of_a_closed_account(world: World) -> None:
+    """Let a payment be completed although its vendor's account was closed."""
+    vendor = world.one("SELECT vendor_id FROM payments WHERE status = 'failed' LIMIT 1")
     world.execute(
-        "INSERT INTO sandbox.transfers SELECT 'tr_second', 'pay-second', transfer_group, destination,"
-        " amount_cents, currency, created_at FROM sandbox.transfers LIMIT 1"
+        "UPDATE payments SET vendor_id = %s WHERE payment_id ="
+        " (SELECT payment_id FROM payments WHERE status = 'completed' LIMIT 1)",
+        vendor,
     )
 
 
-def _stray_transfer(world: World) -> None:
-    world.execute(
-        "INSERT INTO sandbox.transfers SELECT 'tr_stray', 'pay-stray', gen_random_uuid()::text, destination,"
-        " amount_cents, currency, created_at FROM sandbox.transfers LIMIT 1"
-    )
+#: An attempt that came to nothing, upon which another one followed.
+TRIED_AGAIN = "EXISTS (SELECT FROM payout_attempts AS next WHERE next.payment_id = payout_attempts.payment_id AND\
+ next.attempt_no > payout_attempts.attempt_no)"
 
 
 def _sound_message_dead(world: World) -> None:
@@ -419,11 +535,54 @@ BREACHES: dict[str, tuple[Callable[[World], object], str]] = {
         _publish("PaymentCommandRejected", eventId=str(uuid.uuid4()), causationId="x"),
         "event of nothing",
     ),
-    "the money moved twice": (_second_transfer, "transfers"),
-    "the money never moved": (_delete("sandbox.transfers", "true"), "transfers"),
-    "too much moved": (_update("sandbox.transfers", "amount_cents = amount_cents + 1", "true"), "transfers"),
-    "another was paid": (_update("sandbox.transfers", "destination = 'other'", "true"), "transfers"),
-    "money moved for nothing": (_stray_transfer, "money of nothing"),
+    "the money moved twice": (_moved_too(), "transfers"),
+    "the money never moved": (lambda world: world.transfers.pop(), "transfers"),
+    "too much moved": (_moved_otherwise(amount=1), "transfers"),
+    "it moved in another currency": (_moved_otherwise(currency="CHF"), "transfers"),
+    "another was paid": (_moved_otherwise(destination="acct_other"), "transfers"),
+    "it moved under nobody's key": (_moved_otherwise(key="random"), "transfers"),
+    "it is another transfer than is recorded": (_moved_otherwise(id="tr_other"), "transfers"),
+    "a failed payment was paid": (_paid_although("failed"), "transfers"),
+    "a cancelled payment was paid": (_paid_although("cancelled"), "transfers"),
+    "a closed account was paid": (_of_a_closed_account, "transfers"),
+    "money moved for nothing": (_moved_too(group=str(uuid.uuid4())), "money of nothing"),
+    "money came back unseen": (_moved_otherwise(reversed=1), "reversals"),
+    "a reversal is not itemised": (_delete("payout_reversals", "true"), "reversals"),
+    "more came back than did": (
+        _update("payments", "amount_reversed_cents = amount_reversed_cents + 1", "status = 'completed'"),
+        "reversals",
+    ),
+    "a payout never ends": (
+        _update("payments", "status = 'processing', completed_at = NULL", "status = 'completed'"),
+        "unfinished",
+    ),
+    "an attempt is missing": (_delete("payout_attempts", TRIED_AGAIN), "attempts"),
+    "a declined attempt was followed by another": (
+        _update("payout_attempts", "failure_code = 'account_closed'", TRIED_AGAIN),
+        "attempts",
+    ),
+    "a payment failed for want of funds": (
+        _update("payout_attempts", "failure_code = 'balance_insufficient'", "failure_code = 'account_invalid'"),
+        "attempts",
+    ),
+    "an event of the provider is lost": (_delete("message_inbox", "consumer = 'ProviderEvent'"), "lost message"),
+    "an event is not the provider's": (lambda world: world.events.pop(), "message of nobody"),
+    "an event of the provider is refused": (
+        _update(
+            "message_inbox",
+            "outcome = 'refused', outcome_code = 'not_found'",
+            "consumer = 'ProviderEvent' AND outcome = 'ignored'",
+        ),
+        "wrong end",
+    ),
+    "an event of the provider has no effect": (
+        _update("message_inbox", "outcome = 'applied'", "consumer = 'ProviderEvent' AND outcome = 'ignored'"),
+        "no effect",
+    ),
+    "the sweep orders what is not due": (
+        _update("message_inbox", "message_key = gen_random_uuid()::text", "consumer = 'ReconcileAttempt'"),
+        "message of nobody",
+    ),
     "an attempt stays unknown": (
         _update("payout_attempts", "state = 'unknown', resolved_at = NULL", "state = 'succeeded'"),
         "attempts",

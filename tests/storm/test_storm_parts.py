@@ -9,20 +9,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.kit import bus, fauxqs
+from tests.kit import books, bus, fauxqs
 from tests.kit.sqs import until
 from tests.storm import aws_proxy as proxied
-from tests.storm import launch, schedule
+from tests.storm import schedule
+from tests.storm.bank import KINDS, Bank, Carrier
 from tests.storm.driver import Storm
 from tests.storm.fleet import SIZES, Fleet
 from tests.storm.report import FINDINGS_MAX, Report
 from tests.storm.servers import AwsWeather, PgWeather, aws_proxy, pg_proxy
 from workers.local import aws
+from workers.local.sandbox import EVENT_SOURCE
+from workers.sandbox.plan import Fault
 
 pytestmark = pytest.mark.stack
 
@@ -296,7 +300,7 @@ def test_the_seed_alone_decides_what_strikes_when():
 
 def test_every_kind_of_fault_has_its_rates():
     assert set(schedule.BASE) == set(schedule.GUST) == set(proxied.FAULTS)
-    assert set(schedule.PROVIDER_BASE) == set(schedule.PROVIDER_GUST) == set(launch.PROVIDER_FAULTS)
+    assert set(schedule.PROVIDER_BASE) == set(schedule.PROVIDER_GUST) == set(KINDS) == set(Fault)
 
 
 def test_every_strike_can_be_done():
@@ -306,13 +310,42 @@ def test_every_strike_can_be_done():
         assert done, kind
 
 
-def test_the_provider_is_troubled_and_counted(tmp_path):
-    rates, faults = tmp_path / "rates.json", tmp_path / "faults.jsonl"
-    rates.write_text(json.dumps({launch.BUSY: 1.0}))
-    trouble = launch.Trouble("1", rates, faults)
-    assert trouble.strikes(launch.BUSY)
-    assert not trouble.strikes(launch.LOST)
-    assert [json.loads(line) for line in faults.read_text().splitlines()] == [{"kind": launch.BUSY}]
+def test_every_fault_of_the_provider_is_told_it_and_counted_over_its_lives(tmp_path):
+    with ExitStack() as stack:
+        endpoint_url = stack.enter_context(bus.serving(tmp_path / "bus.jsonl", tmp_path / "bus.log"))
+        bank = Bank(stack, tmp_path, endpoint_url, seed=1)
+        bank.close_accounts(["acct_closed"])
+        bank.trouble({"unavailable": 1.0})
+        assert transferred(bank, "one") == 503
+        bank.crash(0.0)
+        assert transferred(bank, "one") == 503, "a plan outlives the process"
+        bank.outage("503")
+        bank.calm()
+        assert transferred(bank, "one") == 200
+        assert transferred(bank, "two", destination="acct_closed") == 400, "so do the books"
+        assert bank.faults() == {"provider: unavailable": 2, "provider: kill -9": 1, "provider: away (503)": 1}
+        assert [(made.group, made.amount, made.currency) for made in books.transfers(bank.url)] == [("one", 100, "USD")]
+
+
+def transferred(bank: Bank, group: str, destination: str = "acct_1") -> int:
+    order = {"amount": "100", "currency": "usd", "destination": destination, "transfer_group": group}
+    headers = {"Authorization": f"Bearer {books.KEY}"}
+    return httpx.post(f"{bank.url}/v1/transfers", data=order, headers=headers, trust_env=False).status_code
+
+
+def test_what_the_provider_tells_the_bus_is_carried_to_the_events_queue(sky: Cloud, tmp_path):
+    record = tmp_path / "record.jsonl"
+    carrier = Carrier(record, sky.sqs, sky.url)
+    told = {"id": "1", "source": EVENT_SOURCE, "detail_type": "transfer.created", "detail": {"id": "evt_1"}}
+    record.write_text("".join(f"{json.dumps(line)}\n" for line in (told, {**told, "source": "roadcall.payment"}, told)))
+    assert not carrier.idle()
+    carrier.start()
+    found = [json.loads(message["Body"]) for message in sky.receive_later(2)]
+    until(carrier.idle)
+    carrier.stopping.set()
+    carrier.join()
+    assert [(body["source"], body["detail"]) for body in found] == [(EVENT_SOURCE, {"id": "evt_1"})] * 2
+    assert (carrier.carried, carrier.trouble) == (2, None)
 
 
 def test_a_report_tells_everything_and_its_verdict(tmp_path):

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tests.storm.auditor_model import derived
-from tests.storm.manifest import DECLINED_ENDING, Command, Line, Manifest, Order, Person, Poison
+from tests.storm.auditor_model import account_of, derived
+from tests.storm.manifest import CLOSED_ENDING, Command, Line, Manifest, Order, Person, Poison
 from tests.storm.poison import POISONS
 
 CURRENCIES = ("USD", "USD", "USD", "EUR", "GBP", "JPY")
@@ -53,7 +53,11 @@ class Traffic:
     def __init__(self, seed: int) -> None:
         self.manifest = Manifest()
         self._random = random.Random(f"{seed} traffic")  # noqa: S311 - a storm's seed
-        self._vendors = [self._id() for _ in range(200)]
+        self._vendors = [self._id() for _ in range(196)]
+        closed = [self._id()[: -len(CLOSED_ENDING)] + CLOSED_ENDING for _ in range(4)]
+        self._vendors += closed
+        #: The accounts that the provider must have closed before the first message.
+        self.closed_accounts = [account_of(vendor) for vendor in closed]
         self._companies = [self._id() for _ in range(20)]
         self._dispatchers = {
             company: [Person(self._id(), "user", "dispatcher", company) for _ in range(3)]
@@ -235,8 +239,6 @@ class Traffic:
             }
             for _ in range(self._random.choices((1, 2, 3, 5), (3, 4, 2, 1))[0])
         ]
-        if self._random.random() < 0.02:
-            lines = [{"description": "Declined", "quantity": 1, "unitPriceCents": 10_000 + DECLINED_ENDING}]
         return {"lineItems": lines, "currency": self._random.choice(CURRENCIES)}
 
     def _work(

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 
 from tests.kit import bus, fauxqs, sqs
 from tests.kit.people import People
+from tests.sweep.bank import Bank
 from tests.sweep.launch import Launch, Running
 from tests.sweep.points import Point
 from workers.delivery import tens
@@ -32,7 +33,7 @@ PROFILE: Mapping[str, str] = {
     "PAYMENTS_VISIBILITY_S": "2",
     "PAYMENTS_LEASE_RENEW_S": "1",
     "PAYMENTS_BACKOFF_S": "1,1,2,4,15",
-    "PAYMENTS_NOT_YET_S": "60",  # a slow machine must not turn an early command into a refused one
+    "PAYMENTS_NOT_YET_S": "240",  # a slow machine must not turn an early command into a refused one
     "PAYMENTS_RELAY_LEASE_S": "5",
     "PAYMENTS_WORKER_THREADS": "3",
     "PAYMENTS_POLLERS_PER_QUEUE": "1",
@@ -40,12 +41,17 @@ PROFILE: Mapping[str, str] = {
     "PAYMENTS_POOL_SIZE_MAX": "4",
     "PAYMENTS_OUTBOX_RETENTION_DAYS": "1",
     "PAYMENTS_INBOX_RETENTION_DAYS": "18",
+    "PAYMENTS_CHECK_AFTER_S": "1,1,2",
+    "PAYMENTS_SWEEP_EVERY_S": "0.5",
+    "PAYMENTS_SWEEP_AGAIN_S": "2",
+    "PAYMENTS_STUCK_AFTER_S": "5",
 }
 _INBOUND = ("events", "commands", "payouts")
 _DEPTH = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
 _WORK = """
 SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL) AS unsent,
-       (SELECT count(*) FROM payout_attempts WHERE state IN ('ready', 'unknown')) AS open_attempts,
+       (SELECT count(*) FROM payments WHERE status IN ('approved', 'processing')) AS unpaid,
+       (SELECT count(*) FROM reconcile_requests WHERE posted_at IS NULL) AS unlooked,
        (SELECT count(*) FROM outbox) AS outbox, (SELECT count(*) FROM message_inbox) AS inbox
 """
 
@@ -89,6 +95,7 @@ class Place:
     servers: Servers
     name: str
     queues: Mapping[str, str]
+    bank: Bank
     processes: list[Running] = field(default_factory=list)
 
     @property
@@ -118,6 +125,7 @@ class Place:
             event_bus=self.name,
             queues=self.queues,
             token_keys_file=self.servers.keys_file,
+            provider_url=self.bank.url,
             database_urls={user: urlsplit(url)._replace(path=f"/{self.name}").geturl() for user, url in users},
         )
         return {**stack.environment(role), **PROFILE, "AWS_ENDPOINT_URL_EVENTBRIDGE": self.servers.bus_url}
@@ -125,10 +133,7 @@ class Place:
     def post(self, queue: str, bodies: Sequence[str]) -> None:
         """Put messages on a queue, ten to a request."""
         people = People(self.servers.keys_file, self.database_url)
-        entries: Any = [{"Id": str(number), "MessageBody": people.text(body)} for number, body in enumerate(bodies)]
-        for ten in tens(entries):
-            answer = self.client.send_message_batch(QueueUrl=self.queues[queue], Entries=ten)
-            assert not answer.get("Failed"), answer
+        _send(self.client, self.queues[queue], [people.text(body) for body in bodies])
 
     def query(self, text: str, *values: Any) -> list[dict[str, Any]]:
         """Ask the database, as its administrator."""
@@ -156,9 +161,10 @@ class Place:
         def drained() -> bool:
             self.check()
             (work,) = self.query(_WORK)
-            left = self.left()
-            looks.append((left, work))
-            done = not any(left.values()) and not work["unsent"] and not work["open_attempts"]
+            untold, left = self.bank.untold(), self.left()
+            looks.append((left, work, untold))
+            owed = (*left.values(), work["unsent"], work["unpaid"], work["unlooked"], untold)
+            done = not any(owed)
             return done and looks[-1] == looks[-2]
 
         try:
@@ -200,17 +206,26 @@ class Place:
         return [json.loads(message["Body"]) for message in self.taken_from("approvals")]
 
 
+def _send(client: Any, queue_url: str, bodies: Sequence[str]) -> None:
+    entries: Any = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
+    for ten in tens(entries):
+        answer = client.send_message_batch(QueueUrl=queue_url, Entries=ten)
+        assert not answer.get("Failed"), answer
+
+
 @contextmanager
 def place(found: Servers, name: str) -> Iterator[Place]:
     """Make a database, queues and a bus of one point's own; kill its processes at the end."""
     database, template = sql.Identifier(name), sql.Identifier(found.template)
     with psycopg.connect(found.postgres.url("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, template))
-    made = Place(found, name, fauxqs.create_queues(found.client, prefix=f"{name}-"))
+    queues = fauxqs.create_queues(found.client, prefix=f"{name}-")
+    made = Place(found, name, queues, Bank(partial(_send, found.client, queues["events"])))
     try:
         yield made
     finally:
         for process in made.processes:
             process.kill()
+        made.bank.stop()
         with psycopg.connect(found.postgres.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))

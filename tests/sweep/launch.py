@@ -20,11 +20,12 @@ from urllib.parse import urlsplit
 
 import boto3
 import psycopg
+import stripe  # noqa: F401 - imported late by the product: here once, and not by each process anew
 from botocore.exceptions import EndpointConnectionError
 
-from tests.sweep.points import CALLS, OPERATIONS, Point, Trouble, When, statement
+from tests.sweep.points import CALLS, OPERATIONS, SWEEPS, TOLD_APART, Point, Trouble, When, statement
 from workers import cli
-from workers.providers import SandboxProvider
+from workers.stripe_provider import StripeProvider
 
 #: How long a slow provider takes: longer than half a lease of the sweep, shorter than a whole one.
 SLOW_S = 1.7
@@ -35,7 +36,7 @@ _QUEUES = {
     "PAYMENTS_PAYOUT_QUEUE_URL": "payouts",
     "APPROVAL_QUEUE_URL": "approvals",
 }
-_LEASE_KEEPER = "lease-keeper"
+_LEASE_KEEPER, _SWEEPER = "lease-keeper", "sweeper"
 #: Forks every process from one that has imported everything already: a start costs a tenth of a second, not two.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
@@ -169,6 +170,8 @@ def _watch_statements(fail_point: FailPoint) -> None:
         if fail_point.reached(When.BEFORE, step, about):
             fail_point.die(**seen)
         cursor = execute(connection, query, params, **more)
+        if step in SWEEPS:
+            about = _claimed(cursor, step)
         if fail_point.reached(When.SENT, step, about):
             connection.pgconn.flush()
             fail_point.die(**seen)
@@ -188,12 +191,24 @@ def _subject(step: str, params: Any) -> str:
         _doing.about = _doing.kind
     elif step == "settle-message" and params["outcome"] != "applied":
         _doing.about = f"{params['outcome']}-{_doing.kind}"
+    elif step == "insert-audit" and str(params["action"]) in TOLD_APART:
+        _doing.about = str(params["action"])
     elif step == "lease-rows":
         _doing.about = "lease"
     elif step.startswith("prune-"):
         _doing.about = step
     elif step in ("mark-published", "postpone", "mark-failed"):
         return _doing.destination
+    return _doing.about
+
+
+def _claimed(cursor: psycopg.Cursor[Any], step: str) -> str:
+    """Return what a round of the sweep is about from here on: whether it has claimed anything."""
+    if cursor.fetchall():
+        cursor.scroll(0, mode="absolute")  # the sweep reads them too
+        _doing.about = f"{step}-due"
+    else:
+        _doing.about = step
     return _doing.about
 
 
@@ -214,6 +229,8 @@ def _watch_requests(fail_point: FailPoint) -> None:
         operation = event_name.rpartition(".")[2]
         body = json.loads(request.body)
         _doing.destination = queues.get(urlsplit(body.get("QueueUrl", "")).path, "bus")
+        if threading.current_thread().name == _SWEEPER:
+            _doing.destination = "swept"
         if fail_point.reached(When.BEFORE, _step(operation), _doing.destination):
             fail_point.die(queue=_doing.destination)
 
@@ -250,19 +267,19 @@ def _default_events() -> Any:
 def _watch_provider(fail_point: FailPoint, trouble: Trouble) -> None:
     for step in CALLS:
         name = step.replace("-", "_")
-        call = getattr(SandboxProvider, name)
-        setattr(SandboxProvider, name, _around(fail_point, step, call, slow=trouble is Trouble.SLOW_PROVIDER))
+        call = getattr(StripeProvider, name)
+        setattr(StripeProvider, name, _around(fail_point, step, call, slow=trouble is Trouble.SLOW_PROVIDER))
 
 
 def _around(fail_point: FailPoint, step: str, call: Callable[..., Any], *, slow: bool) -> Callable[..., Any]:
-    def around(provider: SandboxProvider, order: Any) -> Any:
+    def around(provider: StripeProvider, *asked: Any) -> Any:
         if fail_point.reached(When.BEFORE, step, ""):
-            fail_point.die(payment=str(order.payment_id))
+            fail_point.die(asked=str(asked))
         if slow:
             time.sleep(SLOW_S)
-        answer = call(provider, order)
+        answer = call(provider, *asked)
         if fail_point.reached(When.AFTER, step, ""):
-            fail_point.die(payment=str(order.payment_id), answer=type(answer).__name__)
+            fail_point.die(asked=str(asked), answer=type(answer).__name__)
         return answer
 
     return around
@@ -279,6 +296,12 @@ def _make_trouble(trouble: Trouble) -> None:
         if next(once, None):
             parsed["Entries"][0] = {"ErrorCode": "MalformedDetail", "ErrorMessage": "no JSON"}
 
+    def unswept(request: Any, **told: Any) -> None:
+        if threading.current_thread().name == _SWEEPER:
+            away(request, **told)
+
+    if trouble is Trouble.SWEEP_IN_VAIN:
+        _default_events().register_last("before-send.sqs.SendMessageBatch", unswept)
     if trouble is Trouble.BUS_AWAY:
         _default_events().register_last("before-send.events.PutEvents", away)
     if trouble is Trouble.BUS_REFUSES:

@@ -31,6 +31,7 @@ class Trouble(StrEnum):
     EARLY_COMMANDS = "early commands"  # decisions arrive before the work that they are about
     SLOW_PROVIDER = "slow provider"  # a look-up takes longer than half a lease
     BUS_AWAY = "bus away"  # the first PutEvents reaches nobody
+    SWEEP_IN_VAIN = "sweep in vain"  # the first orders of the sweep reach nobody
     BUS_REFUSES = "bus refuses"  # the first entry of the first PutEvents is refused for good
     OLD_ROWS = "old rows"  # inbox and outbox hold rows that have had their use
 
@@ -47,7 +48,10 @@ STATEMENTS: Mapping[str, str] = {
     "insert-lines": r"INSERT INTO payment_line_items\b",
     "change-payment": r"UPDATE payments\b",
     "open-attempt": r"INSERT INTO payout_attempts\b",
-    "change-attempt": r"UPDATE payout_attempts\b",
+    "change-attempt": r"UPDATE payout_attempts SET state\b",
+    "insert-reversals": r"INSERT INTO payout_reversals\b",
+    "insert-account": r"INSERT INTO vendor_accounts\b",
+    "change-account": r"UPDATE vendor_accounts\b",
     "insert-audit": r"INSERT INTO payment_audit_log\b",
     "insert-note": r"INSERT INTO payment_audit_notes\b",
     "insert-approval": r"INSERT INTO payment_approvals\b",
@@ -64,6 +68,11 @@ STATEMENTS: Mapping[str, str] = {
     "mark-published": r"UPDATE outbox SET published_at\b",
     "postpone": r"UPDATE outbox SET available_at\b",
     "mark-failed": r"UPDATE outbox SET failed_at\b",
+    "sweep-attempts": r"WITH due AS .* INSERT INTO swept\b",
+    "sweep-payments": r"WITH found AS .* INSERT INTO swept\b",
+    "put-back": r"DELETE FROM swept WHERE subject_id\b",
+    "forget-swept": r"DELETE FROM swept WHERE posted_at\b",
+    "mark-requested": r"UPDATE reconcile_requests\b",
     "prune-inbox": r"WITH old AS .* DELETE FROM message_inbox\b",
     "prune-outbox": r"DELETE FROM outbox\b",
 }
@@ -80,7 +89,11 @@ OPERATIONS: Mapping[str, str] = {
     "put-events": "PutEvents",
 }
 #: The calls of the provider's port.
-CALLS = ("look-up", "submit")
+CALLS = ("look-up", "submit", "read-transfer", "read-payout")
+#: The sweep's claims: a transaction that has claimed anything is about `…-due` from there on.
+SWEEPS = frozenset({"sweep-attempts", "sweep-payments"})
+#: What a message does to a payment that is told apart: its transaction is about that from there on.
+TOLD_APART = frozenset({"attempt_failed", "attempt_opened", "reversed", "settlement_changed"})
 
 #: Between BEGIN and COMMIT of a message: whatever was done there is gone with the process.
 _INSIDE = frozenset(
@@ -93,6 +106,9 @@ _INSIDE = frozenset(
         "change-payment",
         "open-attempt",
         "change-attempt",
+        "insert-reversals",
+        "insert-account",
+        "change-account",
         "insert-audit",
         "insert-note",
         "insert-approval",
@@ -194,6 +210,10 @@ _RIGHTS = (
     Point(_AFTER, "insert-access", "SetApprovalPolicy"),
     Point(_AFTER, "commit", "SetApprovalPolicy"),
     Point(_AFTER, "insert-access", "ApprovePayment"),
+    Point(_AFTER, "insert-account", "VendorAccountChanged"),
+    Point(_AFTER, "change-account", "VendorAccountChanged"),
+    Point(_BEFORE, "commit", "VendorAccountChanged"),
+    Point(_AFTER, "commit", "VendorAccountChanged"),
 )
 _PAYOUT = (
     Point(_AFTER, "change-payment", "ProcessPayment"),
@@ -213,6 +233,39 @@ _PAYOUT = (
     Point(_BEFORE, "commit", "ExecutePayout"),
     Point(_SENT, "commit", "ExecutePayout"),
     Point(_AFTER, "commit", "ExecutePayout"),
+)
+_NEXT_ATTEMPT = (
+    Point(_AFTER, "insert-audit", "attempt_failed"),
+    Point(_BEFORE, "commit", "attempt_failed"),
+    Point(_SENT, "commit", "attempt_failed"),
+    Point(_AFTER, "commit", "attempt_failed"),
+    Point(_AFTER, "insert-outbox", "attempt_opened"),
+    Point(_BEFORE, "commit", "attempt_opened"),
+    Point(_SENT, "commit", "attempt_opened"),
+    Point(_AFTER, "commit", "attempt_opened"),
+)
+_RECONCILING = (
+    Point(_AFTER, "find-attempt", hit=5),
+    Point(_AFTER, "change-attempt", "ReconcileAttempt"),
+    Point(_BEFORE, "commit", "ReconcileAttempt"),
+    Point(_SENT, "commit", "ReconcileAttempt"),
+    Point(_AFTER, "commit", "ReconcileAttempt"),
+    Point(_BEFORE, "read-transfer"),
+    Point(_AFTER, "read-transfer"),
+    Point(_AFTER, "read-transfer", hit=4),
+    Point(_AFTER, "insert-reversals"),
+    Point(_AFTER, "insert-audit", "reversed"),
+    Point(_BEFORE, "commit", "reversed"),
+    Point(_SENT, "commit", "reversed"),
+    Point(_AFTER, "commit", "reversed"),
+    Point(_BEFORE, "read-payout"),
+    Point(_AFTER, "read-payout"),
+    Point(_AFTER, "insert-outbox", "ProviderEvent"),
+    Point(_BEFORE, "commit", "ProviderEvent"),
+    Point(_SENT, "commit", "ProviderEvent"),
+    Point(_AFTER, "commit", "ProviderEvent"),
+    Point(_AFTER, "insert-audit", "settlement_changed"),
+    Point(_AFTER, "commit", "settlement_changed"),
 )
 _OTHER_ENDS = (
     Point(_AFTER, "settle-message", "refused-ApprovePayment"),
@@ -260,6 +313,28 @@ _SENDING = (
     # Not after it: such a row waits for a person.
     Point(_BEFORE, "mark-failed", "bus", _RELAY, trouble=Trouble.BUS_REFUSES),
 )
+_SWEEPING = (
+    *(
+        point
+        for step in ("sweep-attempts", "sweep-payments")
+        for point in (
+            Point(_BEFORE, step, "", _RELAY),
+            Point(_BEFORE, "commit", f"{step}-due", _RELAY),
+            Point(_SENT, "commit", f"{step}-due", _RELAY),
+            Point(_AFTER, "commit", f"{step}-due", _RELAY),
+        )
+    ),
+    Point(_BEFORE, "post", "swept", _RELAY),
+    Point(_AFTER, "post", "swept", _RELAY),
+    Point(_BEFORE, "post", "swept", _RELAY, hit=2),
+    Point(_AFTER, "post", "swept", _RELAY, hit=2),
+    Point(_AFTER, "forget-swept", "", _RELAY),
+    *(
+        Point(when, step, "", _RELAY, trouble=trouble)
+        for step, trouble in (("put-back", Trouble.SWEEP_IN_VAIN), ("mark-requested", Trouble.NONE))
+        for when in (_BEFORE, _AFTER)
+    ),
+)
 _PRUNING = (
     Point(_AFTER, "prune-inbox", "", _RELAY, trouble=Trouble.OLD_ROWS),
     Point(_BEFORE, "commit", "prune-inbox", _RELAY, trouble=Trouble.OLD_ROWS),
@@ -273,8 +348,11 @@ POINTS = (
     *_DECISION,
     *_RIGHTS,
     *_PAYOUT,
+    *_NEXT_ATTEMPT,
+    *_RECONCILING,
     *_OTHER_ENDS,
     *_SETTLING,
     *_SENDING,
+    *_SWEEPING,
     *_PRUNING,
 )

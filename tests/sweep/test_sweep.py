@@ -52,7 +52,10 @@ def sweep(
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
         swept = {point.name: pool.submit(_swept, found, point) for point in chosen}
-        for number, _ in enumerate(as_completed(swept.values()), start=1):
+        names = {future: name for name, future in swept.items()}
+        for number, future in enumerate(as_completed(names), start=1):
+            if future.exception() or future.result():
+                _say(request.config, f"{names[future]} is not as it must be")
             if number % 10 == 0 or number == len(chosen):
                 _say(request.config, f"{number} of {len(chosen)} points swept")
     return swept
@@ -77,6 +80,8 @@ def _swept(found: Servers, point: Point) -> list[str]:
     with place(found, point.name) as here:
         if point.trouble is Trouble.OLD_ROWS:
             here.write(_OLD)
+        here.write(scenario.ACCOUNT)
+        here.bank.settle_once(scenario.SETTLED_ACCOUNT, lambda: _paid(here))
         here.post("commands", scenario.commands())
         if point.trouble is not Trouble.EARLY_COMMANDS:
             here.post("events", scenario.events())
@@ -100,6 +105,14 @@ def _swept(found: Servers, point: Point) -> list[str]:
 
 def _first_payment(here: Place) -> bool:
     return bool(here.query("SELECT FROM payments WHERE payment_id = %s", scenario.FIRST))
+
+
+def _paid(here: Place) -> bool:
+    """Whether the payment is paid whose money goes on; then an operator asks for a look at it, too."""
+    found = here.query("SELECT FROM payments WHERE payment_id = %s AND status = 'completed'", scenario.TO_SETTLE)
+    if found:
+        here.write(scenario.REQUEST)
+    return bool(found)
 
 
 def _start(here: Place, point: Point) -> Running:

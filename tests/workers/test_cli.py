@@ -122,6 +122,7 @@ def test_a_worker_refuses_to_start_on_a_queue_that_would_never_let_a_message_go(
         monkeypatch.setenv(name, URL + queue)
     monkeypatch.setenv("PAYMENTS_DATABASE_URL", database_url)
     monkeypatch.setenv("PAYMENTS_PROVIDER", "sandbox")
+    monkeypatch.setenv("PAYMENTS_PROVIDER_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("PAYMENTS_TOKEN_ISSUER", "https://pool.invalid")
     for name in ("TOKEN_CLIENT_IDS", "COMMAND_SENDERS", "SERVICE_SENDERS"):
         monkeypatch.setenv(f"PAYMENTS_{name}", "somebody")

@@ -141,7 +141,7 @@ class TestReadiness:
 
     def test_a_database_that_breaks_our_statements_is_told_from_one_that_is_away(self, pool: Pool):
         with pool.connection() as connection:
-            connection.execute("DROP TABLE payout_attempts")
+            connection.execute("DROP TABLE payout_attempts CASCADE")
         with pytest.raises(NotReadyError, match="database_fault"):
             DatabaseReadiness(pool)()
         nowhere = db.open_pool("host=127.0.0.1 port=1 dbname=nowhere", PoolOptions(size_min=0, wait_s=0.1))

@@ -1,62 +1,130 @@
-"""A worker has its provider or does not start; the sandbox's books are made by the migration, never by a worker."""
+"""A worker has its provider or does not start; a secret comes from Secrets Manager and never shows."""
 
-from collections.abc import Iterator
-from uuid import uuid4
+import json
+from collections.abc import Callable
+from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
+from botocore.exceptions import ClientError, EndpointConnectionError
 
-from store import db, migrate, sandbox
-from store.db import Pool, PoolOptions
-from workers import main, settings
+from contracts.provider import ProviderAwayError
+from workers import settings
 from workers.health import NotReadyError
-from workers.local import postgres
-from workers.providers import SandboxProvider, make_provider
+from workers.providers import make_provider
 from workers.settings import Settings, SettingsError
+from workers.stripe_provider import StripeProvider
+
+CANARY = "canary8675309"
+TEST_KEY = f"sk_test_{CANARY}"
+ARN = "arn:aws:secretsmanager:eu-central-1:000000000000:secret:stripe"
 
 
-@pytest.fixture
-def empty_url(server: postgres.Server) -> Iterator[str]:
-    name = f"provider_{uuid4().hex}"
-    migrate.ensure_database(server.url("postgres"), name)
-    yield server.url(name)
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+class Secrets:
+    """Secrets Manager: gives the secret that it has, or fails."""
+
+    def __init__(self, secret: str | None = None, error: Exception | None = None) -> None:
+        self.secret, self._error = secret, error
+        self.asked: list[str] = []
+
+    def get_secret_value(self, SecretId: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self.asked.append(SecretId)
+        if self._error:
+            raise self._error
+        return {"SecretString": self.secret} if self.secret is not None else {"SecretBinary": b"x"}
+
+    def __call__(self) -> Any:
+        return self
 
 
-def opened(url: str) -> Pool:
-    return db.open_pool(url, PoolOptions(size_min=1, wait_s=5))
+def unasked() -> Any:
+    raise AssertionError("no secret is needed")
 
 
-def with_provider(url: str, provider: str | None) -> Settings:
-    return settings.load({"PAYMENTS_DATABASE_URL": url, **({"PAYMENTS_PROVIDER": provider} if provider else {})})
+def named(**values: str) -> Settings:
+    return settings.load({f"PAYMENTS_{name.upper()}": value for name, value in values.items()})
 
 
-def test_the_provider_is_never_guessed(pool: Pool):
+def stripe(secrets: Callable[[], Any]) -> StripeProvider:
+    made = make_provider(named(provider="stripe", stripe_secret_arn=ARN), secrets)
+    assert isinstance(made, StripeProvider)
+    return made
+
+
+def test_the_provider_is_never_guessed():
     with pytest.raises(SettingsError, match="PAYMENTS_PROVIDER"):
-        make_provider(settings.load({}), pool)
+        make_provider(settings.load({}), unasked)
 
 
-def test_without_its_books_the_sandbox_says_what_to_run(empty_url: str):
-    assert main.run_migrate(with_provider(empty_url, None)) == (None, migrate.head())
-    with opened(empty_url) as pool, pytest.raises(NotReadyError, match="run `payments migrate` with PAYMENTS_PROVIDER"):
-        make_provider(with_provider(empty_url, "sandbox"), pool)
+def test_the_sandbox_is_reached_at_its_url_and_needs_no_secret():
+    made = make_provider(named(provider="sandbox", provider_url="http://127.0.0.1:1"), unasked)
+    assert (made.name, made.livemode) == ("sandbox", False)
+    with pytest.raises(SettingsError, match="PAYMENTS_PROVIDER_URL"):
+        make_provider(named(provider="sandbox"), unasked)
 
 
-def test_a_migration_makes_the_books_where_the_sandbox_is_the_provider(empty_url: str):
-    assert main.run_migrate(with_provider(empty_url, "sandbox")) == (None, migrate.head())
-    with opened(empty_url) as pool:
-        assert isinstance(make_provider(with_provider(empty_url, "sandbox"), pool), SandboxProvider)
+def test_a_worker_that_starts_while_its_provider_is_away_starts():
+    made = make_provider(named(provider="sandbox", provider_url="http://127.0.0.1:1"), unasked)
+    with pytest.raises(ProviderAwayError):
+        made.probe()
 
 
-def test_a_database_that_was_migrated_before_the_sandbox_was_on_gets_its_books_by_the_next_run(empty_url: str):
-    main.run_migrate(with_provider(empty_url, None))
-    assert main.run_migrate(with_provider(empty_url, "sandbox")) == (migrate.head(), migrate.head())
-    with opened(empty_url) as pool:
-        assert sandbox.usable(pool)
+@pytest.mark.parametrize(
+    ("secret", "livemode"),
+    [
+        (TEST_KEY, False),
+        (f"  {TEST_KEY}\n", False),
+        (json.dumps({"key": TEST_KEY, "note": "of the platform"}), False),
+        (f"rk_test_{CANARY}", False),
+        (f"sk_live_{CANARY}", True),
+        (json.dumps({"key": f"rk_live_{CANARY}"}), True),
+    ],
+)
+def test_stripes_key_is_the_secret_or_its_field(secret: str, *, livemode: bool):
+    secrets = Secrets(secret)
+    made = stripe(secrets)
+    assert (made.name, made.livemode) == ("stripe", livemode)
+    assert secrets.asked == [ARN]
 
 
-def test_a_worker_that_starts_while_the_database_is_away_believes_in_its_books():
-    with db.open_pool("host=127.0.0.1 port=1 dbname=nowhere", PoolOptions(size_min=0, wait_s=0.1)) as nowhere:
-        assert isinstance(make_provider(with_provider("x", "sandbox"), nowhere), SandboxProvider)
+def test_without_the_name_of_its_secret_stripe_is_not_asked():
+    with pytest.raises(SettingsError, match="PAYMENTS_STRIPE_SECRET_ARN"):
+        make_provider(named(provider="stripe"), unasked)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        CANARY,
+        f"pk_live_{CANARY}",
+        json.dumps({"key": CANARY}),
+        json.dumps({"key": 7}),
+        json.dumps({CANARY: TEST_KEY}),
+        "",
+    ],
+)
+def test_what_is_no_key_is_told_without_a_word_of_it(secret: str):
+    with pytest.raises(NotReadyError) as told:
+        stripe(Secrets(secret))
+    assert CANARY not in str(told.value) + repr(told.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        Secrets("{" + CANARY),
+        Secrets(None),
+        Secrets(error=ClientError({"Error": {"Code": "AccessDenied", "Message": CANARY}}, "GetSecretValue")),
+        Secrets(error=EndpointConnectionError(endpoint_url=CANARY)),
+    ],
+    ids=["broken JSON", "no text", "refused", "away"],
+)
+def test_a_secret_that_cannot_be_had_is_told_by_the_class_of_the_trouble(secrets: Secrets):
+    with pytest.raises(NotReadyError, match="no key for the provider: ") as told:
+        stripe(secrets)
+    assert CANARY not in str(told.value) + repr(told.value.__cause__)
+
+
+def test_a_live_key_goes_over_no_unencrypted_connection():
+    found = named(provider="stripe", stripe_secret_arn=ARN, provider_url="http://127.0.0.1:1")
+    with pytest.raises(ValueError, match="https"):
+        make_provider(found, Secrets(f"sk_live_{CANARY}"))

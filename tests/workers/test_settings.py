@@ -52,6 +52,12 @@ def test_an_unknown_name_is_an_error_that_names_it():
         ("PAYMENTS_PROVIDER", "s3cret"),
         ("PAYMENTS_LOG_LEVEL", "s3cret"),
         ("PAYMENTS_SUBMIT_WINDOW_S", "90000"),
+        ("PAYMENTS_SUBMIT_GRACE_S", "-1"),
+        ("PAYMENTS_SWEEP_EVERY_S", "0"),
+        ("PAYMENTS_SWEEP_BATCH", "0"),
+        ("PAYMENTS_SWEEP_AGAIN_S", "0"),
+        ("PAYMENTS_STUCK_AFTER_S", "0"),
+        ("PAYMENTS_ACCOUNT_COOL_DOWN_S", "-1"),
         ("PAYMENTS_BACKOFF_S", "-5,60"),
         ("PAYMENTS_BACKOFF_S", "1,2"),
         ("PAYMENTS_LEASE_RENEW_S", "40"),
@@ -155,3 +161,35 @@ def test_nobodys_messages_are_believed_unless_somebody_is_named():
     ).rules()
     assert named.senders == Senders(commands=frozenset({"AROAONE", "AROATWO"}), operators=frozenset({"AROAOPS"}))
     assert (rules.command_age, rules.token_skew) == (timedelta(hours=24), timedelta(seconds=60))
+
+
+def test_the_defaults_of_payouts_are_the_settled_numbers():
+    found = settings.load({})
+    assert (found.submit_window_s, found.submit_grace_s) == (23 * 3600, 3600)
+    assert (found.sweep_every_s, found.sweep_batch, found.sweep_again_s, found.stuck_after_s) == (30, 500, 3600, 300)
+    assert found.provider_url is None
+    assert found.provider_sources == ()
+    rules = found.rules()
+    assert rules.account_cool_down == timedelta(hours=24)
+    assert rules.unregistered_accounts is False, "only the sandbox pays a vendor that has no account"
+
+
+@pytest.mark.parametrize(("provider", "pays"), [("sandbox", True), ("stripe", False)])
+def test_only_the_sandbox_pays_vendors_without_an_account(provider: str, *, pays: bool):
+    found = settings.load({"PAYMENTS_PROVIDER": provider})
+    assert found.pays_unregistered is found.rules().unregistered_accounts is pays
+    assert found.rules().provider == provider
+
+
+def test_a_source_is_the_providers_or_finished_works_and_never_both():
+    found = settings.load({"PAYMENTS_PROVIDER_SOURCES": "aws.partner/stripe.com/ed_1, roadcall.sandbox-provider"})
+    assert found.provider_sources == ("aws.partner/stripe.com/ed_1", "roadcall.sandbox-provider")
+    with pytest.raises(SettingsError, match="PAYMENTS_PROVIDER_SOURCES and PAYMENTS_WORK_SOURCES"):
+        settings.load({"PAYMENTS_PROVIDER_SOURCES": "roadcall.incident"})
+    with pytest.raises(SettingsError, match="PAYMENTS_PROVIDER_SOURCES and PAYMENTS_WORK_SOURCES"):
+        settings.load({"PAYMENTS_PROVIDER_SOURCES": "a,b", "PAYMENTS_WORK_SOURCES": "b,c"})
+
+
+def test_who_tells_of_vendors_accounts_is_named_apart():
+    rules = settings.load({"PAYMENTS_ACCOUNT_SENDERS": "AROAACCOUNTS"}).rules()
+    assert rules.senders == Senders(accounts=frozenset({"AROAACCOUNTS"}))

@@ -4,7 +4,6 @@ The server pins one exact version of a library that we use too, so it must not s
 """
 
 import hashlib
-import http.client
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from workers.local.processes import (
     Child,
     LocalStackError,
     Program,
+    answers,
     end_orphan,
     hint_for,
     kept_port,
@@ -98,7 +98,7 @@ def serve(stack: ExitStack, home: Path, log_path: Path, python: Path, say: Calla
         port = kept_port(home / "port", "the local AWS", say)
         child = start(stack, _program(python, home, log_path, port), stop_seconds=_STOP_SECONDS)
         try:
-            child.wait_until(partial(_healthy, child, port), _READY_SECONDS)
+            child.wait_until(partial(answers, child, port, "/_ministack/health"), _READY_SECONDS)
         except LocalStackError:
             # Somebody may have taken the port after we looked.
             if attempt == _STARTS_MAX or "already in use" not in child.log_tail():
@@ -148,18 +148,6 @@ def _program(python: Path, home: Path, log_path: Path, port: int) -> Program:
         name="The local AWS (ministack)",
         pid_path=home / "server.pid",
     )
-
-
-def _healthy(child: Child, port: int) -> bool:
-    """Return whether *our* server answers, not another one that happens to have the port."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)  # no proxy, whatever the environment says
-    try:
-        connection.request("GET", "/_ministack/health")
-        return connection.getresponse().status == http.client.OK and child.alive()
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _install(place: Path, lock_path: Path, say: Callable[[str], None]) -> None:

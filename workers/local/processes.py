@@ -1,6 +1,7 @@
 """Child processes: start them, watch them, stop them, and leave none behind, however the parent ends."""
 
 import ctypes
+import http.client
 import json
 import os
 import signal
@@ -286,6 +287,18 @@ def free_port(wanted: int | None = None) -> int:
                 probe.bind((LOOPBACK, port or 0))
                 return int(probe.getsockname()[1])
     raise LocalStackError(f"No TCP port is free on {LOOPBACK}: stop some programs and try again.")
+
+
+def answers(child: Child, port: int, path: str) -> bool:
+    """Return whether *our* server answers a GET on loopback, not another one that happens to have the port."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)  # no proxy, whatever the environment says
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK and child.alive()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def kept_port(path: Path, name: str, say: Callable[[str], None]) -> int:

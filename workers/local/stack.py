@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from workers.local import aws, pools, postgres, template
+from workers.local import aws, pools, postgres, sandbox, template
 from workers.local.processes import LOOPBACK, Child, LocalStackError, signals_held, take_lock
 from workers.settings import LOCAL
 
@@ -45,6 +45,7 @@ class Running:
         queues: events, commands, payouts, approvals, events_dlq, commands_dlq, payouts_dlq: the URL of each.
         status_url: the status page, once there is one.
         token_keys_file: the public keys of the local user pool.
+        provider_url: the sandbox provider.
         database_urls: the same database by role (worker, relay, status), each as a user with that role's rights, once
             there are such users.
         children: the servers that were started for it.
@@ -57,6 +58,7 @@ class Running:
     queues: Mapping[str, str]
     status_url: str | None = None
     token_keys_file: Path | None = None
+    provider_url: str | None = None
     database_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
     children: tuple[Child, ...] = field(default=(), repr=False, compare=False)
 
@@ -70,6 +72,7 @@ class Running:
                 "event_bus": self.event_bus,
                 "queues": dict(self.queues),
                 "status_url": self.status_url,
+                "provider_url": self.provider_url,
                 "token_keys_file": str(self.token_keys_file) if self.token_keys_file else None,
             }
         )
@@ -91,6 +94,7 @@ class Running:
             "PAYMENTS_TOKEN_CLIENT_IDS": pools.CLIENT_ID,
             "PAYMENTS_COMMAND_SENDERS": aws.SENDER,
             "PAYMENTS_MEMBERSHIP_SENDERS": aws.SENDER,
+            "PAYMENTS_ACCOUNT_SENDERS": aws.SENDER,
             "PAYMENTS_SERVICE_SENDERS": aws.SENDER,
             "PAYMENTS_DATABASE_URL": self.database_urls[role] if role else self.database_url,
             "PAYMENTS_EVENT_QUEUE_URL": self.queues["events"],
@@ -99,6 +103,8 @@ class Running:
             "APPROVAL_QUEUE_URL": self.queues["approvals"],
             "EVENT_BUS_NAME": self.event_bus,
             "PAYMENTS_PROVIDER": "sandbox",
+            "PAYMENTS_PROVIDER_SOURCES": sandbox.EVENT_SOURCE,
+            **({"PAYMENTS_PROVIDER_URL": self.provider_url} if self.provider_url else {}),
             "AWS_ENDPOINT_URL": self.aws_endpoint_url,
             # boto3 reads this one and not AWS_REGION, and needs credentials even where none are checked.
             "AWS_DEFAULT_REGION": self.region,
@@ -185,7 +191,14 @@ def _bring_up(stack: ExitStack, options: StackOptions) -> Running:
     options.say(f"Postgres listens on {LOOPBACK}:{server.port}.")
     _ensure_database(server.url("postgres"))
     children, endpoint_url = _aws(stack, options, data_dir, logs)
-    outputs = template.apply(aws.session(endpoint_url).client("cloudformation"))
+    outputs = template.apply(aws.session(endpoint_url).client("cloudformation"), parameters=sandbox.PARAMETERS)
+    bank, provider_url = sandbox.serve(
+        stack,
+        data_dir / "provider",
+        logs / "provider.log",
+        endpoint_url=endpoint_url,
+        say=options.say,
+    )
     return Running(
         database_url=server.url(DATABASE),
         aws_endpoint_url=endpoint_url,
@@ -193,7 +206,8 @@ def _bring_up(stack: ExitStack, options: StackOptions) -> Running:
         event_bus=outputs["EventBusName"],
         queues=_queue_urls(outputs, endpoint_url),
         token_keys_file=pools.prepare(data_dir / "pool"),
-        children=(server.child, *children),
+        provider_url=provider_url,
+        children=(server.child, *children, bank),
     )
 
 

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -27,17 +28,21 @@ _TIMEOUT_SECONDS = 120.0
 _LOOK_EVERY_SECONDS = 0.1
 
 
-def apply(cloudformation: "CloudFormationClient", template_path: Path = TEMPLATE_PATH) -> Mapping[str, str]:
+def apply(
+    cloudformation: "CloudFormationClient",
+    template_path: Path = TEMPLATE_PATH,
+    parameters: Mapping[str, str] = MappingProxyType({}),
+) -> Mapping[str, str]:
     """Create the stack, or bring the existing one up to date, and return its outputs.
 
-    Messages in the queues stay where they are.
+    Messages in the queues stay where they are. What `parameters` does not name keeps its default.
 
     Raises:
         LocalStackError: the server does not answer, or refuses the template.
     """
     try:
         body = template_path.read_text()
-        if _create_or_update(cloudformation, body):
+        if _create_or_update(cloudformation, body, parameters):
             return _outputs(_settled(cloudformation, _SETTLED))
         return _outputs(_settled(cloudformation, _CHANGEABLE))
     except FileNotFoundError as error:
@@ -48,15 +53,16 @@ def apply(cloudformation: "CloudFormationClient", template_path: Path = TEMPLATE
         raise LocalStackError(f"The AWS server refused {template_path.name}: {error}") from error
 
 
-def _create_or_update(cloudformation: "CloudFormationClient", body: str) -> bool:
+def _create_or_update(cloudformation: "CloudFormationClient", body: str, parameters: Mapping[str, str]) -> bool:
     """Return whether there was anything to do."""
+    given: Any = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
     found = _describe(cloudformation)
     if found is None:
-        cloudformation.create_stack(StackName=STACK_NAME, TemplateBody=body)
+        cloudformation.create_stack(StackName=STACK_NAME, TemplateBody=body, Parameters=given)
         return True
     _settled(cloudformation, _CHANGEABLE)  # somebody else may apply it right now
     try:
-        cloudformation.update_stack(StackName=STACK_NAME, TemplateBody=body)
+        cloudformation.update_stack(StackName=STACK_NAME, TemplateBody=body, Parameters=given)
     except ClientError as error:
         if _UNCHANGED not in str(error):
             raise

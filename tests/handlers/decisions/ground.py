@@ -7,9 +7,11 @@ from uuid import UUID
 from contracts import ids
 from contracts.envelope import Queue
 from contracts.inbound import Parsed
-from contracts.lifecycle import Status, next_status
+from contracts.lifecycle import Status, Verdict, next_status
+from contracts.money import Money
 from contracts.outbound import OutboundMessage, PaymentCommandRejected, PaymentEvent
-from contracts.payment import Attempt, AttemptState, PayerType, Payment, Source
+from contracts.payment import Attempt, AttemptState, PayerType, Payment, Source, VendorAccount
+from contracts.provider import PayoutSeen, Reversal, Settlement, TransferSeen
 from contracts.refusals import MESSAGES, Refusal
 from handlers.decision import Decision, Facts, Move, Record, Refuse, Rules
 from handlers.routes import ROUTES
@@ -82,6 +84,49 @@ def attempt(state: AttemptState = AttemptState.READY, **columns: Any) -> Attempt
     return Attempt(**{**usual, **columns})
 
 
+def paid(**columns: Any) -> Attempt:
+    """The attempt that succeeded, as `tr_1`."""
+    return attempt(AttemptState.SUCCEEDED, **{"provider_object_id": "tr_1", **columns})
+
+
+def account(account_id: str = "acct_1", **columns: Any) -> VendorAccount:
+    """The account of VENDOR, payable."""
+    usual = {"vendor_id": m.VENDOR, "payouts_enabled": True, "requirements": (), "as_of": EARLIER}
+    return VendorAccount(account_id=account_id, **{**usual, **columns})
+
+
+def back(*cents: int) -> tuple[Reversal, ...]:
+    """So much that came back, in so many parts."""
+    return tuple(Reversal(f"trr_{number}", amount) for number, amount in enumerate(cents, start=1))
+
+
+def transfer(**fields: Any) -> TransferSeen:
+    """The movement of the first attempt, as the provider has it."""
+    usual: dict[str, Any] = {
+        "provider_object_id": "tr_1",
+        "transfer_group": str(PAYMENT_ID),
+        "idempotency_key": ids.provider_key(PAYMENT_ID, 1),
+        "money": Money(15000, "USD"),
+        "destination": ids.provider_account(str(m.VENDOR)),
+        "reversals": (),
+        "created_at": EARLIER,
+        "livemode": False,
+    }
+    return TransferSeen(**{**usual, **fields})
+
+
+def payout(settlement: Settlement = Settlement.PAID, **fields: Any) -> PayoutSeen:
+    """The settlement that pays the first attempt's movement out to the vendor's bank."""
+    usual: dict[str, Any] = {
+        "provider_object_id": "po_1",
+        "account": ids.provider_account(str(m.VENDOR)),
+        "failure_code": "account_closed" if settlement is Settlement.FAILED else None,
+        "transfer_ids": ("tr_1",),
+        "livemode": False,
+    }
+    return PayoutSeen(settlement=settlement, **{**usual, **fields})
+
+
 def command(kind: str, **overrides: Any) -> dict[str, Any]:
     """A command about the payment."""
     return m.command(kind, **{"paymentId": str(PAYMENT_ID), **overrides})
@@ -113,8 +158,16 @@ def stepped(decision: Decision, before: Payment) -> Move | Record:
     assert isinstance(decision, Move) is (before.status is not after.status)
     if isinstance(decision, Move):
         assert next_status(before.status, decision.event) is after.status
+    else:
+        assert next_status(before.status, decision.event) is Verdict.RECORD
     announced(decision)
     return decision
+
+
+def steps(decision: Decision, before: Payment) -> list[Move | Record]:
+    """Everything that a decision changes in one transaction, one version after the other."""
+    first = stepped(decision, before)
+    return [first, *(steps(first.then, first.after) if first.then else [])]
 
 
 def announced(step: Move | Record) -> list[PaymentEvent]:

@@ -7,9 +7,9 @@ import pytest
 
 from contracts import ids
 from contracts.lifecycle import Event, Status
-from contracts.outbound import PaymentCompleted, PaymentFailed, PaymentProcessing
+from contracts.outbound import PaymentAttemptFailed, PaymentCompleted, PaymentFailed, PaymentProcessing
 from contracts.payment import Actor, ActorType, Attempt, AttemptState, Payment
-from contracts.provider import Accepted, Answer, Declined, TryLater, Unknown
+from contracts.provider import Accepted, Answer, Declined, NotExecuted, Told, TryLater, Unfunded, Unknown
 from contracts.refusals import Refusal
 from handlers.decision import Absorb, Decision, Move, NotYet, Record, Rules
 from tests.handlers.decisions import ground as g
@@ -18,8 +18,28 @@ from tests.kit import messages as m
 SERVICE = Actor(ids.SYSTEM_PAYOUTS, ActorType.SYSTEM)
 OPEN = [state for state in AttemptState if state.open]
 RESOLVED = [state for state in AttemptState if not state.open]
-DEFINITE: list[Answer] = [Accepted("tr_1"), Declined("account_closed", "Closed."), Unknown("timeout")]
-ANSWERS: list[Answer | None] = [*DEFINITE, TryLater("busy"), None]
+#: What ends an attempt that leaves its payment to the next one, and the failure code that it gets.
+CAME_TO_NOTHING: list[tuple[Answer, str]] = [
+    (Unfunded("balance_insufficient"), "balance_insufficient"),
+    (Unfunded("c" * 100), "c" * 64),
+    (NotExecuted(), "not_executed"),
+]
+SETTLING: list[Answer] = [
+    Accepted("tr_1"),
+    Declined("account_closed", "Closed."),
+    Unknown("timeout"),
+    Unknown("contradiction", stopped=True),
+    *(answer for answer, _ in CAME_TO_NOTHING),
+]
+#: What is no news of a resolved attempt.
+LATE: list[Answer | None] = [
+    Unknown("timeout"),
+    TryLater("busy"),
+    Unfunded("balance_insufficient"),
+    NotExecuted(),
+    None,
+]
+ANSWERS: list[Answer | None] = [*SETTLING, TryLater("busy"), None]
 
 #: The number of the check that is due, and how long until the one after it.
 SCHEDULE = [
@@ -40,7 +60,7 @@ def execute(
     attempt_id = str(attempt.attempt_id if attempt else ids.attempt_id(g.PAYMENT_ID, 1))
     actor = {"id": str(ids.SYSTEM_PAYOUTS), "type": "system"}
     message = m.command("ExecutePayout", **{"actor": actor, "attemptId": attempt_id, "check": 0, **fields})
-    return g.decided(message, payment=payment, attempt=attempt, answer=answer, rules=rules or Rules())
+    return g.decided(message, payment=payment, attempt=attempt, told=Told(answer), rules=rules or Rules())
 
 
 @pytest.mark.parametrize("state", OPEN)
@@ -105,23 +125,43 @@ def test_an_unknown_outcome_is_recorded_and_keeps_the_payment_in_processing(stat
 
 
 @pytest.mark.parametrize(("checks", "delay"), SCHEDULE)
-def test_an_unknown_outcome_orders_the_next_look_under_the_next_number(checks: int, delay: timedelta):
+def test_an_unknown_outcome_leaves_the_next_look_to_the_sweep_under_the_next_number(checks: int, delay: timedelta):
     payment, attempt = g.payment(Status.PROCESSING), g.attempt(AttemptState.UNKNOWN, checks=checks)
-    step = g.stepped(execute(payment, attempt, Unknown("timeout"), correlationId="incident-9"), payment)
-    due = g.NOW + delay
-    assert g.posted(step) == [("PaymentProcessing", None), ("ExecutePayout", due)]
-    order = g.order(step)
-    assert order["commandId"] == str(ids.execute_payout_key(attempt.attempt_id, checks))
-    assert (order["check"], order["attemptId"]) == (checks, str(attempt.attempt_id))
-    assert order["correlationId"] == "incident-9"
-    assert step.settles == g.attempt(AttemptState.UNKNOWN, checks=checks + 1, next_check_at=due)
+    step = g.stepped(execute(payment, attempt, Unknown("timeout")), payment)
+    assert g.posted(step) == [("PaymentProcessing", None)]
+    assert step.settles == g.attempt(AttemptState.UNKNOWN, checks=checks + 1, next_check_at=g.NOW + delay)
+
+
+def test_what_a_person_has_to_look_at_first_is_not_looked_at_again_by_itself():
+    payment, attempt = g.payment(Status.PROCESSING), g.attempt(next_check_at=g.NOW)
+    step = g.stepped(execute(payment, attempt, Unknown("key_reused", stopped=True)), payment)
+    assert step.settles == g.attempt(AttemptState.UNKNOWN, checks=2, next_check_at=None)
+    assert step.data["unknownBecause"] == "key_reused"
+
+
+@pytest.mark.parametrize("state", OPEN)
+@pytest.mark.parametrize(("answer", "code"), CAME_TO_NOTHING)
+def test_an_attempt_that_came_to_nothing_is_closed_and_its_payment_goes_on(
+    answer: Answer, code: str, state: AttemptState
+):
+    payment, attempt = g.payment(Status.PROCESSING), g.attempt(state, attempt_no=2, next_check_at=g.NOW)
+    step = g.stepped(execute(payment, attempt, answer), payment)
+    assert (step.after.status, step.after.failure_code) == (Status.PROCESSING, None)
+    assert (step.event, step.actor, step.opens) == (Event.ATTEMPT_FAILED, SERVICE, None)
+    assert step.settles == g.attempt(AttemptState.FAILED, attempt_no=2, failure_code=code, resolved_at=g.NOW)
+    assert step.data == {"attemptNo": 2, "provider": "sandbox", "failureCode": code}
+    [event] = g.announced(step)
+    assert isinstance(event, PaymentAttemptFailed)
+    assert (event.attempt_no, event.provider, event.failure_code, event.failed_at) == (2, "sandbox", code, g.NOW)
+    assert g.posted(step) == [("PaymentAttemptFailed", None)]
 
 
 def test_the_schedule_of_looks_is_a_setting():
     payment = g.payment(Status.PROCESSING)
     rules = Rules(check_after=(timedelta(seconds=7),))
     step = g.stepped(execute(payment, g.attempt(checks=9), Unknown("timeout"), rules), payment)
-    assert g.posted(step)[-1] == ("ExecutePayout", g.NOW + timedelta(seconds=7))
+    assert step.settles
+    assert step.settles.next_check_at == g.NOW + timedelta(seconds=7)
 
 
 @pytest.mark.parametrize("state", OPEN)
@@ -133,8 +173,8 @@ def test_without_an_answer_the_order_comes_again(state: AttemptState, answer: An
 
 @pytest.mark.parametrize("status", [Status.PROCESSING, Status.COMPLETED, Status.FAILED])
 @pytest.mark.parametrize("state", RESOLVED)
-@pytest.mark.parametrize("answer", [answer for answer in ANSWERS if answer not in DEFINITE])
-def test_an_indefinite_answer_about_a_resolved_attempt_changes_nothing(
+@pytest.mark.parametrize("answer", LATE)
+def test_an_answer_that_moves_nothing_about_a_resolved_attempt_changes_nothing(
     status: Status, state: AttemptState, answer: Answer | None
 ):
     payment = g.payment(status)
@@ -151,16 +191,28 @@ def test_a_definite_answer_that_agrees_with_the_record_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("state", "known", "answer"),
+    ("status", "state", "known", "answer"),
     [
-        (AttemptState.FAILED, None, Accepted("tr_1")),
-        (AttemptState.SUCCEEDED, "tr_1", Accepted("tr_2")),
-        (AttemptState.SUCCEEDED, "tr_1", Declined("account_closed", "closed")),
+        (Status.FAILED, AttemptState.FAILED, None, Accepted("tr_1")),
+        (Status.COMPLETED, AttemptState.SUCCEEDED, "tr_1", Accepted("tr_2")),
+        (Status.COMPLETED, AttemptState.SUCCEEDED, "tr_1", Declined("account_closed", "closed")),
     ],
 )
-def test_a_definite_answer_that_contradicts_the_record_is_a_fault(state, known, answer):
+def test_a_definite_answer_that_contradicts_the_record_is_a_fault(status, state, known, answer):
     with pytest.raises(AssertionError, match="contradicts attempt 1"):
-        execute(g.payment(Status.COMPLETED), g.attempt(state, provider_object_id=known), answer)
+        execute(g.payment(status), g.attempt(state, provider_object_id=known), answer)
+
+
+@pytest.mark.parametrize("state", RESOLVED)
+def test_a_contradiction_that_the_provider_itself_shows_is_a_fault_however_the_attempt_ended(state: AttemptState):
+    with pytest.raises(AssertionError, match="contradicts attempt 1"):
+        execute(g.payment(Status.PROCESSING), g.attempt(state), Unknown("two_transfers", stopped=True))
+
+
+@pytest.mark.parametrize("status", [Status.PROCESSING, Status.COMPLETED])
+def test_a_late_success_of_an_attempt_that_was_given_up_is_the_next_ones_which_looks_first(status: Status):
+    payment = g.payment(status)
+    assert execute(payment, g.attempt(AttemptState.FAILED), Accepted("tr_1")) == Absorb(payment)
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -169,7 +221,7 @@ def test_an_attempt_that_is_not_there_is_not_found(answer: Answer | None):
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.PROCESSING])
-@pytest.mark.parametrize("answer", DEFINITE)
+@pytest.mark.parametrize("answer", SETTLING)
 def test_an_open_attempt_of_a_payment_that_is_not_being_paid_is_a_broken_invariant(status: Status, answer: Answer):
     with pytest.raises(AssertionError, match=f"met a payment in {status}"):
         execute(g.payment(status), g.attempt(), answer)

@@ -1,6 +1,7 @@
 """ProcessPayment: by a person from the command queue or by the service itself from the payouts queue."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from contracts import ids
 from contracts.envelope import Queue
 from contracts.lifecycle import Event, Status
 from contracts.outbound import PaymentProcessing
-from contracts.payment import Actor, ActorType, AttemptState, PayerType, Payment
+from contracts.payment import Actor, ActorType, AttemptState, PayerType, Payment, VendorAccount
 from contracts.refusals import Refusal
 from handlers.decision import Decision, Move, Rules
 from tests.handlers.decisions import ground as g
@@ -22,9 +23,27 @@ GUARDS = [
     g.Layer(Refusal.ILLEGAL_TRANSITION, payment={"status": Status.PENDING_APPROVAL}),
     g.Layer(Refusal.ON_HOLD, payment={"on_hold": True}),
     g.Layer(Refusal.FRAUD_REVIEW_REQUIRED, payment={"fraud_status": "flagged"}),
+    g.Layer(Refusal.VENDOR_NOT_PAYABLE, {"vendorStripeAccountId": "acct_other"}),
     g.Layer(Refusal.PAYER_NOT_CHARGEABLE, payment={"payer_type": PayerType.DRIVER_IC}),
+    g.Layer(Refusal.AMOUNT_BELOW_MINIMUM, {"amountCents": 49}, {"amount_cents": 49}),
 ]
 LAYERS = [*g.COMMON_LAYERS, *GUARDS]
+#: A vendor's account, whether vendors without one are paid, and whether this one is.
+UNREGISTERED, REGISTERED_ONLY = Rules(), Rules(provider="stripe", unregistered_accounts=False)
+ACCOUNTS: list[tuple[str, VendorAccount | None, Rules, bool]] = [
+    ("none, at the sandbox", None, UNREGISTERED, True),
+    ("none, at another provider", None, REGISTERED_ONLY, False),
+    ("registered", g.account(), REGISTERED_ONLY, True),
+    ("registered, at the sandbox", g.account(), UNREGISTERED, True),
+    ("disabled", g.account(payouts_enabled=False), REGISTERED_ONLY, False),
+    ("disabled, at the sandbox", g.account(payouts_enabled=False), UNREGISTERED, False),
+    ("in its cool-down", g.account(held_until=g.NOW + timedelta(microseconds=1)), REGISTERED_ONLY, False),
+    ("in its cool-down, at the sandbox", g.account(held_until=g.NOW + timedelta(days=1)), UNREGISTERED, False),
+    ("after its cool-down", g.account(held_until=g.NOW), REGISTERED_ONLY, True),
+    ("disabled after it", g.account(held_until=g.EARLIER, payouts_enabled=False), REGISTERED_ONLY, False),
+    ("with requirements that stop nothing", g.account(requirements=("tos",)), REGISTERED_ONLY, True),
+]
+ACCOUNT_IDS = [row[0] for row in ACCOUNTS]
 
 STATUSES = [status for status in Status if status is not Status.APPROVED]
 FRAUD = [
@@ -195,3 +214,131 @@ def test_a_payment_that_cannot_exist_is_an_invalid_field(text: str, queue: Queue
 @pytest.mark.parametrize("queue", QUEUES)
 def test_a_payment_that_is_not_there_is_not_found(queue: Queue):
     assert g.told(process(None, queue), None) == g.Told(Refusal.NOT_FOUND, None)
+
+
+# -- whether the vendor can be paid
+
+
+@pytest.mark.parametrize(("account", "rules", "paid"), [row[1:] for row in ACCOUNTS], ids=ACCOUNT_IDS)
+@pytest.mark.parametrize("queue", QUEUES)
+def test_a_vendor_is_paid_to_a_registered_account_that_may_be_paid_now(
+    queue: Queue, account: VendorAccount | None, rules: Rules, *, paid: bool
+):
+    payment = g.payment(Status.APPROVED)
+    decision = process(payment, queue, known={"account": account, "rules": rules})
+    if not paid:
+        assert g.told(decision, payment) == g.Told(Refusal.VENDOR_NOT_PAYABLE, None)
+        return
+    step = g.stepped(decision, payment)
+    assert step.opens
+    assert step.opens.destination == (account.account_id if account else str(m.VENDOR))
+
+
+@pytest.mark.parametrize(
+    ("account", "seen", "flaw"),
+    [
+        (g.account(), "acct_1", None),
+        (g.account(), None, None),
+        (g.account(), "acct_2", g.Told(Refusal.VENDOR_NOT_PAYABLE, "vendorStripeAccountId")),
+        (g.account(), "", g.Told(Refusal.VENDOR_NOT_PAYABLE, "vendorStripeAccountId")),
+        (None, "acct_1", g.Told(Refusal.VENDOR_NOT_PAYABLE, "vendorStripeAccountId")),
+    ],
+)
+def test_the_account_is_the_one_that_the_sender_saw(
+    account: VendorAccount | None, seen: str | None, flaw: g.Told | None
+):
+    payment = g.payment(Status.APPROVED)
+    decision = process(payment, vendorStripeAccountId=seen, known={"account": account})
+    if flaw is None:
+        assert g.stepped(decision, payment).after.status is Status.PROCESSING
+    else:
+        assert g.told(decision, payment) == flaw
+
+
+#: An amount, and why the provider does not take it.
+AMOUNTS: list[tuple[int, str, Refusal | None]] = [
+    (50, "USD", None),
+    (49, "USD", Refusal.AMOUNT_BELOW_MINIMUM),
+    (99_999_999, "USD", None),
+    (100_000_000, "USD", Refusal.AMOUNT_OUT_OF_RANGE),
+    (50, "JPY", None),
+    (49, "JPY", Refusal.AMOUNT_BELOW_MINIMUM),
+    (15000, "CUP", Refusal.UNSUPPORTED_CURRENCY),
+    (20050, "HUF", Refusal.INVALID_FIELD),
+    (15005, "KWD", Refusal.INVALID_FIELD),
+]
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+@pytest.mark.parametrize(("amount", "currency", "refusal"), AMOUNTS)
+def test_an_amount_that_the_provider_does_not_take_is_refused(
+    amount: int, currency: str, refusal: Refusal | None, queue: Queue
+):
+    payment = g.payment(Status.APPROVED, amount_cents=amount, currency=currency)
+    decision = process(payment, queue, amountCents=amount, currency=currency)
+    if refusal is None:
+        assert g.stepped(decision, payment).after.status is Status.PROCESSING
+    else:
+        assert g.told(decision, payment) == g.Told(refusal, None)
+
+
+# -- the next attempt
+
+
+FAILED = g.attempt(AttemptState.FAILED, attempt_no=2, failure_code="balance_insufficient")
+
+
+def test_a_payment_whose_last_attempt_came_to_nothing_gets_its_next_one_to_where_the_vendor_is_paid_now():
+    payment = g.payment(Status.PROCESSING)
+    known = {"attempt": FAILED, "account": g.account("acct_2")}
+    step = g.stepped(process(payment, Queue.PAYOUTS, known=known), payment)
+    assert (step.event, step.after.status) == (Event.ATTEMPT_OPENED, Status.PROCESSING)
+    assert (step.after.processed_at, step.actor) == (payment.processed_at, SERVICE)
+    assert step.opens == g.attempt(
+        attempt_no=3,
+        created_at=g.NOW,
+        submit_before=g.NOW + Rules().submit_window,
+        next_check_at=g.NOW + Rules().check_after[0],
+        destination="acct_2",
+        request_fingerprint=step.opens.request_fingerprint if step.opens else b"",
+    )
+    assert g.posted(step) == [("PaymentProcessing", None), ("ExecutePayout", None)]
+    assert g.order(step)["commandId"] == str(ids.execute_payout_key(ids.attempt_id(g.PAYMENT_ID, 3), 0))
+
+
+@pytest.mark.parametrize("separate_releaser", [True, False])
+def test_a_release_still_stands_for_the_next_attempt(*, separate_releaser: bool):
+    payment = g.payment(Status.PROCESSING, separate_releaser=separate_releaser)
+    assert g.stepped(process(payment, Queue.PAYOUTS, known={"attempt": FAILED}), payment).opens
+
+
+@pytest.mark.parametrize("actor", [m.dispatcher(), m.admin()])
+def test_no_person_opens_the_next_attempt(actor: dict[str, Any]):
+    payment = g.payment(Status.PROCESSING)
+    decision = process(payment, actor=actor, known={"attempt": FAILED})
+    assert g.told(decision, payment) == g.Told(Refusal.ILLEGAL_TRANSITION, None)
+
+
+@pytest.mark.parametrize("state", [AttemptState.READY, AttemptState.UNKNOWN, AttemptState.SUCCEEDED])
+def test_no_attempt_follows_one_that_has_not_come_to_nothing(state: AttemptState):
+    payment = g.payment(Status.PROCESSING)
+    decision = process(payment, Queue.PAYOUTS, known={"attempt": g.attempt(state)})
+    assert g.told(decision, payment) == g.Told(Refusal.ILLEGAL_TRANSITION, None)
+
+
+def test_a_payment_that_has_failed_gets_no_next_attempt():
+    payment = g.payment(Status.FAILED)
+    decision = process(payment, Queue.PAYOUTS, known={"attempt": FAILED})
+    assert g.told(decision, payment) == g.Told(Refusal.ILLEGAL_TRANSITION, None)
+
+
+@pytest.mark.parametrize(("account", "rules", "paid"), [row[1:] for row in ACCOUNTS], ids=ACCOUNT_IDS)
+def test_the_next_attempt_asks_again_whether_the_vendor_may_be_paid(
+    account: VendorAccount | None, rules: Rules, *, paid: bool
+):
+    payment = g.payment(Status.PROCESSING)
+    decision = process(payment, Queue.PAYOUTS, known={"attempt": FAILED, "account": account, "rules": rules})
+    if paid:
+        assert g.stepped(decision, payment).opens
+    else:
+        assert g.told(decision, payment) == g.Told(Refusal.VENDOR_NOT_PAYABLE, None)

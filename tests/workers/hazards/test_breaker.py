@@ -19,11 +19,11 @@ from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
 from tests.kit.proofs import SENDERS, TRUST
-from tests.kit.providers import NoProvider
+from tests.kit.providers import nobody
 from tests.kit.sqs import URL, MemorySqs, until
 from workers.breaker import Breaker, State
 from workers.broker import BrokerOptions, SqsBroker
-from workers.consume import DATABASE_AWAY, MessageHandler
+from workers.consume import DATABASE_AWAY, MessageHandler, Needs
 from workers.delivery import Delivery, Settlement, inbound_queue
 from workers.health import NotReadyError
 from workers.local import postgres
@@ -237,7 +237,8 @@ def test_z13_an_outage_of_the_real_database_costs_each_message_at_most_two_recei
     broker = SqsBroker(sqs, queues, options, metrics, breaker)  # type: ignore[arg-type]
     breaker.went_away = broker.release_waiting
     rules = Rules(provider="none", senders=SENDERS)
-    handler = MessageHandler(crowd, NoProvider(), rules, TRUST, metrics, database=breaker, outage_s=options.outage_s)
+    needs = Needs(database=breaker)
+    handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, metrics, needs=needs, outage_s=options.outage_s)
     declare_actors(broker, handler)
     worker = Worker(broker, worker_threads=4, worker_timeout=50)
     counts = ReceiveCounts(sqs)
@@ -305,7 +306,8 @@ def test_a_message_is_not_even_tried_while_the_database_is_away(crowd: Pool):
     with breaking(Patient(well=False)) as breaker:
         until(lambda: breaker.state is State.AWAY)
         rules = Rules(provider="none", senders=SENDERS)
-        handler = MessageHandler(crowd, NoProvider(), rules, TRUST, Metrics(), database=breaker, outage_s=(40, 50))
+        needs = Needs(database=breaker)
+        handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, Metrics(), needs=needs, outage_s=(40, 50))
         delivery = Delivery(source, raw)
         handler.handle(delivery)
     assert (delivery.settlement, delivery.reason) == (Settlement.RETRY, DATABASE_AWAY)

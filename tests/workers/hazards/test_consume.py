@@ -24,9 +24,11 @@ from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
 from tests.kit.proofs import SENDER, SENDERS, TRUST, enrol, signed
+from tests.kit.providers import FakeProvider
 from workers import clock
 from workers.consume import MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement
+from workers.payouts import Asker
 from workers.telemetry import Metrics
 
 CANARY = "canary-8675309"
@@ -47,10 +49,10 @@ FAILED = Failure(
 KEYS = {"queue", "message_id", "message_type", "receive_count", "outcome", "duration_ms", "critical_ms", "log_level"}
 
 
-class ScriptedProvider:
+class ScriptedProvider(FakeProvider):
     """A provider that answers as it was told to, and remembers what it was asked."""
 
-    name = "scripted"
+    name = "sandbox"
 
     def __init__(self, found: LookUp | None = None, answer: Answer | None = None) -> None:
         self._found = found or NotFound()
@@ -120,8 +122,8 @@ def desk(pool: Pool) -> Desk:
 def make_desk(pool: Pool, provider: ScriptedProvider | None = None) -> Desk:
     found = provider or ScriptedProvider()
     metrics, commits = Metrics(), []
-    rules = Rules(provider="scripted", senders=dataclasses.replace(SENDERS, operators=frozenset({OPERATOR})))
-    handler = MessageHandler(pool, found, rules, TRUST, metrics, committed=lambda: commits.append(1))
+    rules = Rules(provider="sandbox", senders=dataclasses.replace(SENDERS, operators=frozenset({OPERATOR})))
+    handler = MessageHandler(pool, Asker(pool, found), rules, TRUST, metrics, committed=lambda: commits.append(1))
     return Desk(pool, found, metrics, handler, commits)
 
 

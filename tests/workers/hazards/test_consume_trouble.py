@@ -15,7 +15,7 @@ from store.db import Pool, StoreFault, Transient, TransientReason
 from tests.kit import messages as m
 from tests.kit.funnel import rows
 from tests.kit.proofs import SENDER, SENDERS, TRUST, member, signed
-from tests.kit.providers import NoProvider
+from tests.kit.providers import nobody
 from workers import clock
 from workers.consume import LAST_RECEIVES, MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement
@@ -40,7 +40,7 @@ def deliver(body: str, queue: Queue = Queue.EVENTS, *, receives: int = 1) -> Del
 
 
 def make(pool: Pool, metrics: Metrics | None = None) -> MessageHandler:
-    return MessageHandler(pool, NoProvider(), Rules(provider="none", senders=SENDERS), TRUST, metrics or Metrics())
+    return MessageHandler(pool, nobody(pool), Rules(provider="none", senders=SENDERS), TRUST, metrics or Metrics())
 
 
 def refuse_records(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

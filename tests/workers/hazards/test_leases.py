@@ -19,7 +19,7 @@ from store.db import Pool, PoolOptions
 from tests.kit import messages as m
 from tests.kit.funnel import rows
 from tests.kit.proofs import SENDERS, TRUST, member, signed
-from tests.kit.providers import NoProvider
+from tests.kit.providers import nobody
 from tests.kit.sqs import URL, MemorySqs, throttled, unreachable, until
 from workers import clock
 from workers.broker import BrokerOptions, SqsBroker
@@ -90,7 +90,7 @@ def current() -> Delivery:
 
 
 def make_handler(pool: Pool) -> MessageHandler:
-    return MessageHandler(pool, NoProvider(), Rules(provider="none", senders=SENDERS), TRUST, Metrics())
+    return MessageHandler(pool, nobody(pool), Rules(provider="none", senders=SENDERS), TRUST, Metrics())
 
 
 def received(sqs: MemorySqs, body: str = "one", attributes: dict[str, Any] | None = None) -> Delivery:

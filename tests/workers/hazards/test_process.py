@@ -15,6 +15,7 @@ from store import db
 from tests.kit.brokers import EVENTS, running, settle
 from tests.kit.sqs import URL, MemorySqs, until
 from workers import main, settings
+from workers.breaker import Breaker
 from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
 from workers.settings import Settings
 from workers.telemetry import Metrics
@@ -51,8 +52,9 @@ def test_t5_each_client_has_a_connection_for_every_thread_that_uses_it(monkeypat
     monkeypatch.setattr(main, "inbound_queue", lambda _client, queue, url: InboundQueue(queue, url, f"{url}-dlq"))
     urls: Any = {f"{name}_queue_url": URL + name for name in ("event", "command", "payout")}
     found = Settings(worker_threads=10, pollers_per_queue=7, **urls)
-    nowhere: Any = None  # the database is asked for nothing here
-    broker, _ = main._broker(found, nowhere, "", Metrics())
+    metrics = Metrics()
+    away = [Breaker(name, lambda: None, metrics, every_s=1) for name in ("database", "provider")]  # neither is asked
+    broker = main._broker(found, main.Breakers(*away), metrics)
     receiving: Any = broker._pollers._client.meta.config
     settling: Any = broker._client.meta.config
     assert receiving.max_pool_connections >= len(broker._pollers.threads()) == 21

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from workers.local import aws, processes, stack, template
+from workers.local import aws, processes, sandbox, stack, template
 from workers.local.processes import LocalStackError
 from workers.local.stack import Running, StackOptions, infrastructure
 
@@ -85,8 +85,10 @@ def test_the_json_is_one_line_with_the_promised_names(running):
     line = running.as_json()
     assert "\n" not in line
     told = json.loads(line)
-    names = ["database_url", "aws_endpoint_url", "region", "event_bus", "queues", "status_url", "token_keys_file"]
-    assert list(told) == names
+    assert list(told) == [
+        *("database_url", "aws_endpoint_url", "region", "event_bus", "queues"),
+        *("status_url", "provider_url", "token_keys_file"),
+    ]
     assert set(told["queues"]) == QUEUES
     assert told["status_url"] is None
     with_status = dataclasses.replace(running, status_url="http://127.0.0.1:1/")
@@ -102,6 +104,8 @@ def test_the_environment_names_everything_a_process_needs(running):
     assert environment["APPROVAL_QUEUE_URL"].endswith("/payment-approvals")
     assert environment["EVENT_BUS_NAME"] == "roadcall-events"
     assert environment["PAYMENTS_PROVIDER"] == "sandbox"
+    assert environment["PAYMENTS_PROVIDER_URL"] == running.provider_url
+    assert environment["PAYMENTS_PROVIDER_SOURCES"] == sandbox.EVENT_SOURCE
     assert environment["AWS_ENDPOINT_URL"] == running.aws_endpoint_url
     assert environment["AWS_DEFAULT_REGION"] == "us-east-1"
     assert {environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]} == {"test"}
@@ -214,7 +218,7 @@ def test_another_server_is_used_when_one_is_named(data_dir, tmp_path):
         _child, url = aws.serve(ours, tmp_path / "aws", tmp_path / "log", aws.prepare(silent), silent)
         with infrastructure(StackOptions(data_dir=data_dir, say=silent, aws_endpoint_url=url)) as running:
             assert running.aws_endpoint_url == url
-            assert len(running.children) == 1
+            assert [child.program.name for child in running.children] == ["Postgres", "the sandbox provider"]
             assert not (data_dir / "aws").exists()
             assert set(running.queues) == QUEUES
         assert aws.session(url).client("sqs").list_queues()["QueueUrls"]
@@ -225,9 +229,9 @@ def test_another_server_is_used_when_one_is_named(data_dir, tmp_path):
 
 def test_nothing_is_left_running(data_dir):
     with infrastructure(StackOptions(data_dir=data_dir, say=silent)) as running:
-        assert len(pids(running)) == 2
+        assert len(pids(running)) == 3
     assert all(gone(pid, 0) for pid in pids(running))
-    assert not list(data_dir.rglob("server.pid"))
+    assert not [*data_dir.rglob("server.pid"), *data_dir.rglob("provider.pid")]
 
 
 def test_a_start_that_fails_half_way_leaves_nothing(data_dir, monkeypatch):
@@ -239,7 +243,7 @@ def test_a_start_that_fails_half_way_leaves_nothing(data_dir, monkeypatch):
         started.append(child.pid)
         return child
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise LocalStackError("no template today")
 
     monkeypatch.setattr(processes.Child, "start", remember)

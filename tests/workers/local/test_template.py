@@ -23,6 +23,28 @@ def url(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
+PARAMETRIC = """
+Parameters:
+  Seconds: {Type: String, Default: "30"}
+Resources:
+  Q:
+    Type: AWS::SQS::Queue
+    Properties: {QueueName: q, VisibilityTimeout: !Ref Seconds}
+Outputs:
+  Url: {Value: !Ref Q}
+"""
+
+
+def test_a_parameter_that_is_named_is_used_and_one_that_is_not_keeps_its_default(url, tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text(PARAMETRIC)
+    cloudformation, sqs = aws.session(url).client("cloudformation"), aws.session(url).client("sqs")
+    for parameters, seconds in (({"Seconds": "45"}, "45"), ({"Seconds": "50"}, "50"), ({}, "30")):
+        made = template.apply(cloudformation, path, parameters)
+        wanted = sqs.get_queue_attributes(QueueUrl=made["Url"], AttributeNames=["VisibilityTimeout"])
+        assert wanted["Attributes"] == {"VisibilityTimeout": seconds}
+
+
 def queue_template(path: Path, visibility_seconds: int, extra: str = "") -> Path:
     path.write_text(
         f"Resources:\n  Q:\n    Type: AWS::SQS::Queue\n    Properties:\n      QueueName: q\n"
