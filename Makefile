@@ -43,12 +43,15 @@ test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Po
 	esac
 	@PAYMENTS_POSTGRES_BIN='$(POSTGRES_15_BIN)' $(BIN)/python -m pytest tests/store tests/handlers tests/journey $(ARGS)
 
-drills: $(READY) ## Kill and stop a real fleet, take Postgres away, send a backlog (3 minutes); DRILLS=short takes 2
+drills: $(READY) ## Kill and stop a real fleet, take Postgres and the provider away, send a backlog (15 minutes); DRILLS=short takes 5
 	@DRILLS='$(or $(DRILLS),full)' $(BIN)/python -m pytest -m drill -s tests/drills $(ARGS)
 
 storm: $(READY) ## Blow every fault at once over a real fleet; SEED=N, MESSAGES=N and MINUTES=N (10), then an independent audit
 	@$(BIN)/python -m tests.storm $(if $(SEED),--seed $(SEED)) $(if $(MESSAGES),--messages $(MESSAGES)) \
 	    $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+payouts: $(READY) ## Pay PAYMENTS=N (10,000) at a provider that fails in every way, with workers killed throughout; SEED=N
+	@$(BIN)/python -m tests.payouts $(if $(SEED),--seed $(SEED)) $(if $(PAYMENTS),--payments $(PAYMENTS)) $(ARGS)
 
 contention: $(READY) ## Let eight workers decide about one payment with 200 commands at once, RUNS times (50); SEED=N mixes them again
 	@CONTENTION_RUNS='$(or $(RUNS),50)' $(if $(SEED),CONTENTION_SEED='$(SEED)') $(BIN)/python -m pytest tests/contention $(ARGS)
