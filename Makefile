@@ -56,7 +56,7 @@ payouts: $(READY) ## Pay PAYMENTS=N (10,000) at a provider that fails in every w
 contention: $(READY) ## Let eight workers decide about one payment with 200 commands at once, RUNS times (50); SEED=N mixes them again
 	@CONTENTION_RUNS='$(or $(RUNS),50)' $(if $(SEED),CONTENTION_SEED='$(SEED)') $(BIN)/python -m pytest tests/contention $(ARGS)
 
-sweep: $(READY) ## Kill a process at every step to the outside, restart it, audit (2 minutes)
+sweep: $(READY) ## Kill a process at every step to the outside, restart it, audit (5 minutes)
 	@$(BIN)/python -m pytest -m sweep -v tests/sweep $(ARGS)
 
 fuzz: $(READY) ## Feed hostile bodies to parser, decisions and the real queue; MINUTES=N, SEED=N, ARGS for more

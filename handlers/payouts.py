@@ -107,7 +107,7 @@ def _followed(facts: Facts, now: datetime, payment: Payment, attempt: Attempt) -
         case Declined():
             contradicts = succeeded
         case Unknown(_, stopped):
-            contradicts = stopped
+            contradicts = stopped and (succeeded or payment.status is Status.FAILED)
         case _:
             contradicts = False
     if contradicts:

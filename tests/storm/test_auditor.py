@@ -51,6 +51,9 @@ from workers.stripe_provider import StripeProvider
 from workers.sweep import Sweeper, SweepOptions
 from workers.telemetry import Metrics
 
+#: The world that all share takes its time: every payout is asked over HTTP.
+pytestmark = pytest.mark.timeout(300)
+
 MESSAGES = 900
 QUEUES = {"events": Queue.EVENTS, "commands": Queue.COMMANDS, "payouts": Queue.PAYOUTS}
 #: An attempt whose key is poisoned at the provider is given up after a second.

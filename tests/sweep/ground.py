@@ -33,7 +33,7 @@ PROFILE: Mapping[str, str] = {
     "PAYMENTS_VISIBILITY_S": "2",
     "PAYMENTS_LEASE_RENEW_S": "1",
     "PAYMENTS_BACKOFF_S": "1,1,2,4,15",
-    "PAYMENTS_NOT_YET_S": "240",  # a slow machine must not turn an early command into a refused one
+    "PAYMENTS_NOT_YET_S": "60",  # a slow machine must not turn an early command into a refused one
     "PAYMENTS_RELAY_LEASE_S": "5",
     "PAYMENTS_WORKER_THREADS": "3",
     "PAYMENTS_POLLERS_PER_QUEUE": "1",

@@ -43,6 +43,17 @@ _CONTEXT.set_forkserver_preload([__name__])
 _starting = threading.Lock()
 
 
+def warm_up() -> None:
+    """Let everything be imported before anybody waits for a process: the first start takes many seconds."""
+    process = _CONTEXT.Process(target=_nothing)
+    process.start()
+    process.join()
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What a process is told.

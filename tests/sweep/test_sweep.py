@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import TEMPLATE
 from tests.sweep import scenario
 from tests.sweep.ground import Place, Servers, place, servers, until
-from tests.sweep.launch import Running
+from tests.sweep.launch import Running, warm_up
 from tests.sweep.points import POINTS, Point, Role, Trouble
 from tests.sweep.verdict import findings
 from workers.local import postgres
@@ -47,6 +47,7 @@ def sweep(
     """
     selected = {item.name for item in request.session.items}
     chosen = [point for point in POINTS if f"test_killed[{point.name}]" in selected]
+    warm_up()
     with (
         servers(server, TEMPLATE, tmp_path_factory.mktemp("sweep")) as found,
         ThreadPoolExecutor(AT_ONCE) as pool,

@@ -22,11 +22,13 @@ STANDING: Mapping[str, tuple[LiteralString, Sequence[tuple[Any, ...]]]] = {
         [("cancelled", 2), ("completed", 4), ("pending_approval", 1)],
     ),
     # The provider's answer and its event tell the same, and so does each further look: any of them may be the first.
+    # What the sweep orders once more, while the first order is under way, is refused; the auditor judges that.
     "messages by kind and outcome": (
         """
         SELECT consumer, CASE WHEN consumer NOT IN ('ExecutePayout', 'ProviderEvent') THEN outcome END,
             outcome_code, count(*)
-        FROM message_inbox WHERE consumer <> 'ReconcileAttempt' GROUP BY 1, 2, 3
+        FROM message_inbox
+        WHERE consumer <> 'ReconcileAttempt' AND (consumer, outcome) <> ('ProcessPayment', 'refused') GROUP BY 1, 2, 3
         """,
         [
             ("ApprovePayment", "applied", None, 4),
