@@ -203,10 +203,19 @@ def test_a_definite_answer_that_contradicts_the_record_is_a_fault(status, state,
         execute(g.payment(status), g.attempt(state, provider_object_id=known), answer)
 
 
-@pytest.mark.parametrize("state", RESOLVED)
-def test_a_contradiction_that_the_provider_itself_shows_is_a_fault_however_the_attempt_ended(state: AttemptState):
+@pytest.mark.parametrize(
+    ("status", "state"), [(Status.COMPLETED, AttemptState.SUCCEEDED), (Status.FAILED, AttemptState.FAILED)]
+)
+def test_a_contradiction_that_the_provider_itself_shows_is_a_fault(status: Status, state: AttemptState):
     with pytest.raises(AssertionError, match="contradicts attempt 1"):
-        execute(g.payment(Status.PROCESSING), g.attempt(state), Unknown("two_transfers", stopped=True))
+        execute(g.payment(status), g.attempt(state), Unknown("contradiction", stopped=True))
+
+
+@pytest.mark.parametrize("status", [Status.PROCESSING, Status.COMPLETED])
+def test_of_an_attempt_that_came_to_nothing_it_is_not_while_the_payment_goes_on(status: Status):
+    payment = g.payment(status)
+    stopped = Unknown("contradiction", stopped=True)
+    assert execute(payment, g.attempt(AttemptState.FAILED), stopped) == Absorb(payment)
 
 
 @pytest.mark.parametrize("status", [Status.PROCESSING, Status.COMPLETED])
