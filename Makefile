@@ -8,7 +8,7 @@ READY  := .venv/.ready
 POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-postgres-15 drills storm contention sweep fuzz mutations check format golden lock clean
+.PHONY: help setup run test test-long test-postgres-15 drills storm payouts contention sweep fuzz mutations check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -35,6 +35,9 @@ run: $(READY) ## Run the demo and keep serving until Ctrl-C; ONCE=1 ends after t
 test: $(READY) ## Run the tests; ARGS is handed to pytest, as in make test ARGS='-k audit -x'
 	@$(BIN)/python -m pytest $(ARGS)
 
+test-long: $(READY) ## Run the tests that take their time: local servers beside the model of SQS, bad input replayed, and the like (3 minutes)
+	@$(BIN)/python -m pytest -m long $(ARGS)
+
 test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Postgres 15; POSTGRES_15_BIN=DIR names its programs
 	@case "$$('$(POSTGRES_15_BIN)/postgres' --version 2>&1)" in \
 	    'postgres (PostgreSQL) 15.'*) ;; \
@@ -54,7 +57,7 @@ payouts: $(READY) ## Pay PAYMENTS=N (10,000) at a provider that fails in every w
 	@$(BIN)/python -m tests.payouts $(if $(SEED),--seed $(SEED)) $(if $(PAYMENTS),--payments $(PAYMENTS)) $(ARGS)
 
 contention: $(READY) ## Let eight workers decide about one payment with 200 commands at once, RUNS times (50); SEED=N mixes them again
-	@CONTENTION_RUNS='$(or $(RUNS),50)' $(if $(SEED),CONTENTION_SEED='$(SEED)') $(BIN)/python -m pytest tests/contention $(ARGS)
+	@CONTENTION_RUNS='$(or $(RUNS),50)' $(if $(SEED),CONTENTION_SEED='$(SEED)') $(BIN)/python -m pytest -m long tests/contention $(ARGS)
 
 sweep: $(READY) ## Kill a process at every step to the outside, restart it, audit (5 minutes)
 	@$(BIN)/python -m pytest -m sweep -v tests/sweep $(ARGS)

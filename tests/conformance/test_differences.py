@@ -1,8 +1,12 @@
 """A written difference is one of a server, and of a rule that is still put to it."""
 
+import pytest
+
 from tests.conformance import test_sqs_receiving, test_sqs_sending
 from tests.conformance.conftest import BACKENDS
 from tests.conformance.differences import DIFFERENCES
+
+pytestmark = pytest.mark.long
 
 
 def test_the_model_itself_has_no_difference():

@@ -21,6 +21,8 @@ from workers.delivery import Delivery, Settlement
 from workers.relay import QueueSender, Relay, RelayOptions
 from workers.telemetry import Metrics
 
+pytestmark = pytest.mark.long
+
 MESSAGES = 500
 ROWS = 200
 RATE = 0.05

@@ -16,6 +16,8 @@ from tests.kit.sqs_faults import AFTER, BEFORE, KINDS, Faults
 from tests.kit.sqs_model import SqsModel
 from tests.kit.sqs_rules import ARN, URL, action, service
 
+pytestmark = pytest.mark.long
+
 ERRORS = (ClientError, BotoCoreError)
 
 

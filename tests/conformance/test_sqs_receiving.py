@@ -10,6 +10,8 @@ import pytest
 
 from tests.conformance.conftest import TEXT, Backend, codes, refused
 
+pytestmark = pytest.mark.long
+
 # -- ReceiveMessage
 
 

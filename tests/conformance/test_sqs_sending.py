@@ -12,6 +12,8 @@ import pytest
 from tests.conformance.conftest import TEXT, Backend, codes, refused
 from tests.kit.sqs_rules import BODY_BYTES_MAX, NUMBERS
 
+pytestmark = pytest.mark.long
+
 #: AWS names these errors in the text of its pages alone.
 WRONG_VALUES = {"InvalidParameterValue", "MissingParameter", "InvalidAttributeValue"}
 

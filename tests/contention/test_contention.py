@@ -1,5 +1,7 @@
 """Two hundred commands at once on one payment, again and again: one legal history, and every answer the right one.
 
+pytestmark = pytest.mark.long
+
 Eight workers, each with a database connection of its own, are let loose at one moment. What each command must come to
 is told by a model of the test's own, from the payment as it was at the version that the answer names.
 CONTENTION_SEED=N mixes the same commands again; how they meet is up to the threads. CONTENTION_RUNS=N is how many

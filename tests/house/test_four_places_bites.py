@@ -14,6 +14,8 @@ import pytest
 
 from tests.house.tree import ROOT
 
+pytestmark = pytest.mark.long
+
 RULE = "tests/house/test_four_places.py"
 MODEL = '''
 

@@ -17,6 +17,8 @@ from tests.journey.bad_input import Case, detail, envelope, fresh
 from tests.journey.main_road import Journey, until
 from tests.journey.running import PAYMENTS, Local, get, local, outcomes, url_in, worker
 
+pytestmark = pytest.mark.long
+
 #: A producer that joins the platform later.
 SOURCE = "acme.incident"
 KNOWN = {"PAYMENTS_WORK_SOURCES": f"roadcall.incident,{SOURCE}"}

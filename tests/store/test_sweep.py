@@ -469,6 +469,7 @@ def plan(url: str, statement: str, values: dict[str, Any]) -> str:
     return "\n".join(line for (line,) in found)
 
 
+@pytest.mark.long
 def test_with_a_hundred_thousand_payments_the_sweep_reads_by_its_indexes(database_url: str, pool: Pool, relay: Pool):
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
