@@ -35,7 +35,7 @@ run: $(READY) ## Run the demo and keep serving until Ctrl-C; ONCE=1 ends after t
 test: $(READY) ## Run the tests; ARGS is handed to pytest, as in make test ARGS='-k audit -x'
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-long: $(READY) ## Run the tests that take their time: local servers beside the model of SQS, bad input replayed, and the like (3 minutes)
+test-long: $(READY) ## Run the tests that take their time: local servers beside the model of SQS, whole stacks, bad input replayed (6 minutes)
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Postgres 15; POSTGRES_15_BIN=DIR names its programs

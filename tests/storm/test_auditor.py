@@ -52,7 +52,7 @@ from workers.sweep import Sweeper, SweepOptions
 from workers.telemetry import Metrics
 
 #: The world that all share takes its time: every payout is asked over HTTP.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 MESSAGES = 900
 QUEUES = {"events": Queue.EVENTS, "commands": Queue.COMMANDS, "payouts": Queue.PAYOUTS}

@@ -28,7 +28,7 @@ from workers.local import aws
 from workers.local.sandbox import EVENT_SOURCE
 from workers.sandbox.plan import Fault
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.long, pytest.mark.stack]
 
 ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=2.5)
 
@@ -263,7 +263,7 @@ def test_no_weather_changes_the_order_of_what_passes(line):
                 later = [connection.execute("SELECT %s::int", [number]) for number in range(50, 200)]
                 found = [cursor.fetchone() for cursor in first + later]
             assert found == [(number,) for number in range(200)]
-    assert weather.told()["connections"] == 1
+        assert weather.told()["connections"] == 1
 
 
 def test_a_cut_breaks_every_connection_and_lets_new_ones_in(line):
@@ -333,14 +333,14 @@ def transferred(bank: Bank, group: str, destination: str = "acct_1") -> int:
     return httpx.post(f"{bank.url}/v1/transfers", data=order, headers=headers, trust_env=False).status_code
 
 
-def test_what_the_provider_tells_the_bus_is_carried_to_the_events_queue(sky: Cloud, tmp_path):
+def test_what_the_provider_tells_the_bus_is_carried_to_the_events_queue(cloud: Cloud, tmp_path):
     record = tmp_path / "record.jsonl"
-    carrier = Carrier(record, sky.sqs, sky.url)
+    carrier = Carrier(record, cloud.sqs, cloud.url)
     told = {"id": "1", "source": EVENT_SOURCE, "detail_type": "transfer.created", "detail": {"id": "evt_1"}}
     record.write_text("".join(f"{json.dumps(line)}\n" for line in (told, {**told, "source": "roadcall.payment"}, told)))
     assert not carrier.idle()
     carrier.start()
-    found = [json.loads(message["Body"]) for message in sky.receive_later(2)]
+    found = [json.loads(message["Body"]) for message in cloud.receive_later(2)]
     until(carrier.idle)
     carrier.stopping.set()
     carrier.join()

@@ -22,7 +22,7 @@ from workers.local import postgres, processes
 from workers.local.postgres import Server, Way
 from workers.local.processes import LOOPBACK, LocalStackError
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.long, pytest.mark.stack]
 
 PROJECT = Path(__file__).resolve().parents[3]
 ROOT = os.geteuid() == 0

@@ -20,7 +20,7 @@ from workers.local import aws, processes, sandbox, stack, template
 from workers.local.processes import LocalStackError
 from workers.local.stack import Running, StackOptions, infrastructure
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.long, pytest.mark.stack]
 
 PROJECT = Path(__file__).resolve().parents[3]
 QUEUES = {"events", "commands", "payouts", "approvals", "events_dlq", "commands_dlq", "payouts_dlq"}
