@@ -31,7 +31,11 @@ _OUTSTANDING_MAX = 1_000
 _DRAIN_S = 120.0
 _NAMES = {Queue.EVENTS: "events", Queue.COMMANDS: "commands", Queue.PAYOUTS: "payouts"}
 #: A message about a payment that never comes is to end soon; attempts of unknown outcome are looked at soon.
-_PROFILE = {"PAYMENTS_NOT_YET_S": "3", "PAYMENTS_CHECK_AFTER_S": "1"}
+_PROFILE = {
+    "PAYMENTS_NOT_YET_S": "3",
+    "PAYMENTS_CHECK_AFTER_S": "1",
+    "PAYMENTS_PROVIDER_SOURCES": ",".join(m.PROVIDER_SOURCES),
+}
 #: What senders write into free texts; none of it belongs in a log.
 _PERSONAL = ("Looks right.", "Not wanted.", "Note ")
 
@@ -173,7 +177,8 @@ def _dead(flaw: Malformed, failure: dict[str, Any] | None, *, letter: bool) -> s
 
 def _handled(parsed: Parsed, inbox: dict[tuple[str, str], dict[str, Any]], conflicts: set[str], message_id: str) -> str:
     cause = parsed.cause
-    row = inbox.get((cause.kind, f"turned-away:{message_id}")) or inbox.get((cause.kind, cause.inbox_key))
+    keys = (f"turned-away:{message_id}", f"spared:{message_id}", cause.inbox_key)
+    row = next((inbox[cause.kind, key] for key in keys if (cause.kind, key) in inbox), None)
     if row is None:
         return "FINDING sound, and without an end"
     if bytes(row["fingerprint"]) != cause.fingerprint:

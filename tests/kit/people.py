@@ -91,7 +91,8 @@ def person_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     role = actor.get("role") or ""
     # A lone surrogate is a text that no token can hold.
     sound = _is_id(actor.get("id")) and isinstance(role, str) and role.isprintable()
-    return actor if sound and _is_id(actor.get("companyId") or actor["id"]) else None
+    company = actor.get("companyId")
+    return actor if sound and isinstance(company, str | None) and _is_id(company or actor["id"]) else None
 
 
 def _is_id(value: object) -> bool:
