@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,6 +24,9 @@ SHORT = "EUR"
 BACK_CENTS = 5_000
 #: Of payments in this currency the first answer is lost; and no event tells of them until somebody has looked.
 LOST = "GBP"
+#: How long after that look an event is still kept back, in seconds: the look shall be what is recorded.
+KEPT_BACK_S = 4.0
+_FOR_EVER = float("inf")
 
 
 class Bank:
@@ -83,18 +87,20 @@ class _Troubled(Sandbox):
     def __init__(self) -> None:
         super().__init__()
         self._in_turn = threading.Lock()
-        self._hidden: set[str] = set()
+        self._hidden: dict[str, float] = {}  # by transfer group: until when
         self._lost: set[str] = set()
 
     def hides(self, group: str | None) -> bool:
-        """Whether nobody has looked yet for a transfer whose answer was lost."""
-        return group in self._hidden
+        """Whether nobody has looked yet for a transfer whose answer was lost, or only just now."""
+        return group is not None and time.monotonic() < self._hidden.get(group, 0.0)
 
     def answer(self, request: Request) -> Answer:
         """Answer, after having arranged what goes wrong."""
         if (request.method, request.path) == ("GET", TRANSFERS):
             found = super().answer(request)
-            self._hidden.discard(dict(parse_qsl(request.query)).get("transfer_group", ""))
+            group = dict(parse_qsl(request.query)).get("transfer_group", "")
+            if self._hidden.get(group) == _FOR_EVER:
+                self._hidden[group] = time.monotonic() + KEPT_BACK_S
             return found
         if (request.method, request.path) != ("POST", TRANSFERS):
             return super().answer(request)
@@ -106,7 +112,7 @@ class _Troubled(Sandbox):
                 self.plan.force(Fault.INSUFFICIENT)
             if currency == LOST and group not in self._lost:
                 self._lost.add(group)
-                self._hidden.add(group)
+                self._hidden[group] = _FOR_EVER
                 self.plan.force(Fault.LOST_AFTER)
             answer = super().answer(request)
             if currency == SHORT and not first:
