@@ -1,7 +1,5 @@
 """Two hundred commands at once on one payment, again and again: one legal history, and every answer the right one.
 
-pytestmark = pytest.mark.long
-
 Eight workers, each with a database connection of its own, are let loose at one moment. What each command must come to
 is told by a model of the test's own, from the payment as it was at the version that the answer names.
 CONTENTION_SEED=N mixes the same commands again; how they meet is up to the threads. CONTENTION_RUNS=N is how many
@@ -39,6 +37,8 @@ from tests.contention.model import APPLIED, IGNORED, Command, Person, State, Ter
 from tests.kit import messages as m
 from tests.kit.funnel import RULES, fresh, once, rows
 from tests.kit.proofs import member, proof_of
+
+pytestmark = pytest.mark.long
 
 RUNS, COMMANDS, WORKERS, REPEATS = int(os.environ.get("CONTENTION_RUNS", "10")), 200, 8, 10
 #: Short, so that a wait for the row's lock is given up now and then, as it would be under a far greater load.
