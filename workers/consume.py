@@ -194,7 +194,7 @@ class MessageHandler:
     def _patience_s(self, delivery: Delivery, end: _End) -> float | None:
         """Return how long an event of a provider that is away waits: its queue goes on, so that nothing else holds it.
 
-        A quarter of an hour, then twice as long each time: days pass before its receives are used up.
+        A quarter of an hour, then twice as long each time, up to six hours: its receives last for more than a day.
         """
         if end.reason != PROVIDER_AWAY or delivery.source.queue is Queue.PAYOUTS:
             return None
