@@ -43,6 +43,16 @@ class TransientReason(StrEnum):
     CONNECTION = "connection"  # the database is away, restarting, or read-only after a failover
 
 
+class ConnectionTrouble(StrEnum):
+    """Why a connection to the database could not be made, or broke."""
+
+    CONNECT = "connect"  # the server cannot be reached, or takes no more connections
+    AUTH = "auth"  # it refuses the credentials
+    LOST = "lost"  # it was there and is gone
+    TIMEOUT = "timeout"  # the pool had none in time, or the server was too slow
+    READONLY = "readonly"  # a writer has become a reader, after a failover
+
+
 class Transient(Exception):
     """The database could not do it now; nothing was written, the same message may come again.
 
