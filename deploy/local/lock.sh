@@ -23,7 +23,7 @@ compile() {
         --no-emit-index-url --no-emit-find-links --no-header --no-annotate --output-file "$lock" "$@"
 }
 
-compile requirements-dev.lock --extra local --group dev pyproject.toml
+compile requirements-dev.lock --extra local --extra tracing --group dev pyproject.toml
 # What runs in production is what was tested: the same versions, fewer packages.
 compile requirements.lock --constraint requirements-dev.lock pyproject.toml
 compile deploy/local/ministack.lock deploy/local/ministack.in
