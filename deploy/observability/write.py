@@ -1,4 +1,4 @@
-"""`python -m deploy.observability.write`: writes what is made from the metric catalogue, or with --check says what differs.
+"""`python -m deploy.observability.write`: writes what is made from the catalogue, or says with --check what differs.
 
 Exit codes: 0 written, or in order; 1 with --check, where a file is not what the catalogue makes of it.
 """
