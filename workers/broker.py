@@ -25,10 +25,11 @@ from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.holding import Holding
 from workers.lanes import Lane
 from workers.leases import LeaseKeeper
+from workers.logs import logger
+from workers.metrics import Metrics
 from workers.polling import Gate, Pollers, PollOptions
 from workers.quotas import ATTRIBUTES_MAX, VISIBILITY_MAX_S
 from workers.settling import Settler
-from workers.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient

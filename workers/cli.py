@@ -34,6 +34,7 @@ from workers.local.fleet import Fleet, FleetOptions, environment, fleet, with_st
 from workers.local.logins import with_logins
 from workers.local.processes import LocalStackError, keep
 from workers.local.stack import Running, StackOptions, infrastructure
+from workers.logs import quiet_driver
 from workers.people_cli import people_app
 from workers.reconcile_cli import reconcile_app
 from workers.rights_cli import members_app, policy_app
@@ -41,7 +42,6 @@ from workers.sandbox.command import provider
 from workers.sending import NotTakenError
 from workers.settings import FAST_PROFILE, SettingsError
 from workers.show_cli import show_app
-from workers.telemetry import quiet_driver
 
 PROJECT = Path(__file__).parents[1]
 DATA_DIR = PROJECT / ".local" / "data"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from workers import clock
+from workers.logs import logger
 from workers.settings import Settings, SettingsError
-from workers.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager.client import SecretsManagerClient

@@ -22,7 +22,7 @@ from urllib3.util import Timeout, parse_url
 from contracts.envelope import Malformed, parse_object
 from contracts.proof import KeysAwayError
 from workers import clock
-from workers.telemetry import logger
+from workers.logs import logger
 
 #: The largest document that is read, in bytes; a user pool's has about 1,000.
 DOCUMENT_BYTES_MAX = 65_536

@@ -29,12 +29,13 @@ from workers.delivery import inbound_queue
 from workers.doorbell import Ringer, nap
 from workers.health import Check, DatabaseReadiness, NotReadyError, Server, application
 from workers.housekeeping import Housekeeper, PruneOptions
+from workers.logs import configure_logging, logger
+from workers.metrics import Metrics
 from workers.payouts import Asker
 from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
 from workers.settings import Settings
 from workers.sweep import Sweeper, SweepOptions
-from workers.telemetry import Metrics, configure_logging, logger
 from workers.verifiers import TOKEN_SETTINGS, make_verifier
 
 if TYPE_CHECKING:
