@@ -86,6 +86,12 @@ def relay() -> None:
     raise typer.Exit(roles.run_relay(settings.load()))
 
 
+@app.command()
+def monitor() -> None:
+    """Run the monitor: watch queues and tables, check invariants and audit chains. One is enough."""
+    raise typer.Exit(roles.run_monitor(settings.load()))
+
+
 @app.command("status")
 def status_role() -> None:
     """Run the read-only HTTP endpoint."""
