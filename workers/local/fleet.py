@@ -63,6 +63,11 @@ class Fleet:
     members: tuple[Member, ...]
     status_url: str
 
+    @property
+    def targets(self) -> list[tuple[str, str]]:
+        """Where each process serves its metrics: its role, and its URL."""
+        return [(member.child.program.name.partition("-")[0], member.url) for member in self.members]
+
     def check(self) -> None:
         """Raise if one of them has ended.
 
