@@ -193,7 +193,7 @@ def numbers(
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "textMode": "auto",
     }
-    defaults = _coloured(steps) | {"mappings": _mappings(words or {})}
+    defaults = _coloured(steps) | {"mappings": _mappings(words or {}), "noValue": "no figures"}
     return Panel("stat", title, description, unit, queries, width, True, defaults, (), options)
 
 
