@@ -29,8 +29,8 @@ def page() -> str:
 
 
 def filled(template: str) -> list[str]:
-    """The queries of a template, with a duration for each `%s`, and any value at all for each `=%q`."""
-    return [query.replace("%s", "5m").replace("=%q", '=~".+"') for query in QUERY.findall(template)]
+    """The queries of a template, filled: `%s` with a duration, `=%q` with any value at all, `%f` with a number."""
+    return [query.replace("%s", "5m").replace("=%q", '=~".+"').replace("%f", "1") for query in QUERY.findall(template)]
 
 
 def strange(template: str) -> list[str]:
