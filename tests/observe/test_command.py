@@ -1,4 +1,4 @@
-"""`payments observe --once`, as `make observe ONCE=1` runs it: everything on this machine, seen by a real Prometheus."""
+"""`payments observe --once`, which is `make observe ONCE=1`: everything here, seen by a real Prometheus."""
 
 import os
 import subprocess
