@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deploy.observability import panels
+from deploy.observability import panels, reference
 
 HERE = Path(__file__).resolve().parent
 #: What makes files: each returns its files by their path below this folder.
-GENERATORS: tuple[Callable[[], Mapping[str, str]], ...] = (panels.files,)
+GENERATORS: tuple[Callable[[], Mapping[str, str]], ...] = (
+    panels.files,
+    reference.files,
+)
 
 
 def files() -> dict[str, str]:
