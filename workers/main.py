@@ -428,6 +428,10 @@ def run_status(settings: Settings) -> int:
     skew = timedelta(seconds=settings.token_skew_s)
     with stop_signal() as stop, opened_pool(settings, "status") as pool:
         views = status.routes(pool, make_verifier(settings), skew, settings.denials_per_minute)
+        if settings.status_page == "on":
+            from workers import page  # noqa: PLC0415 - templates: no other role or command has any
+
+            views += page.routes(pool, settings.status_refresh_s)
         app = application(Metrics().registry, dict, DatabaseReadiness(pool), views)
         server = Server(app, settings.host, settings.status_port)
         with _serving(server) as url:
