@@ -28,7 +28,7 @@ _SNAPSHOTS = """
 SELECT taken_at, extract(epoch FROM clock_timestamp() - taken_at)::float8 AS age_s, facts FROM (
     SELECT taken_at, facts, row_number() OVER (ORDER BY taken_at DESC) - 1 AS place, count(*) OVER () AS found
     FROM fleet_snapshots WHERE taken_at > clock_timestamp() - %(within)s
-) AS recent WHERE place %% greatest(1, found / %(limit)s) = 0 ORDER BY taken_at DESC LIMIT %(limit)s
+) AS recent WHERE place %% greatest(1, (found + %(limit)s - 1) / %(limit)s) = 0 ORDER BY taken_at DESC LIMIT %(limit)s
 """
 
 
