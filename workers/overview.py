@@ -33,6 +33,7 @@ VERIFIED_AGE_S = 90_000.0
 
 NOT_KNOWN = "not known"
 _WELL = "well"
+_SILENT = "silent"
 #: What stands where there is nothing to say.
 _NOTHING = "-"
 
@@ -139,9 +140,9 @@ class _Known:
         found = ((taken.age_s, pick(taken.snapshot)) for taken in self.taken)
         return [Point(age_s, value) for age_s, value in found if value is not None]
 
-    def chart(self, pick: Pick, *, from_zero: bool = True) -> Sparkline | None:
+    def chart(self, pick: Pick, *, from_zero: bool = True, shown: Callable[[float], str] = number) -> Sparkline | None:
         """Return how a number went."""
-        return drawn(self.points(pick), SPAN.total_seconds(), from_zero=from_zero)
+        return drawn(self.points(pick), SPAN.total_seconds(), from_zero=from_zero, shown=shown)
 
     def alarm(self, condition: object, text: str, card: str) -> bool:
         """Say that something needs attention, if it does; return whether."""
@@ -164,13 +165,20 @@ def overview(taken: Sequence[Taken], processes: Sequence[Process], now: datetime
         now: by the clock that the snapshots' own times are by.
     """
     known = _Known(taken[0].snapshot if taken else Snapshot(), taken, processes, now)
-    reported = _reported(known)
+    silence = _silence(taken)
     cards = tuple(make(known) for make in _CARDS)
-    attention = tuple(sorted(known.attention, key=lambda remark: _URGENCY.index(remark.card)))
+    found = sorted(known.attention, key=lambda remark: _URGENCY.index(remark.card))
+    attention = (*([Remark(silence, "fleet")] if silence else []), *found)
     # A monitor that is not there knows nothing: that is said once.
     unknown = tuple(known.unknown) if taken else ()
-    mood = Mood.TROUBLED if attention else Mood.UNSURE if unknown else Mood.WELL
-    return Overview(mood, _headline(len(attention), len(unknown)), attention, unknown, cards, reported)
+    return Overview(
+        mood=Mood.TROUBLED if attention else Mood.UNSURE if unknown else Mood.WELL,
+        headline=_headline(len(attention), len(unknown)),
+        attention=attention,
+        unknown=unknown,
+        cards=cards,
+        reported="" if silence else f"The monitor reported {age(taken[0].age_s)} ago.",
+    )
 
 
 def _headline(attention: int, unknown: int) -> str:
@@ -181,15 +189,12 @@ def _headline(attention: int, unknown: int) -> str:
     return "All is well"
 
 
-def _reported(known: _Known) -> str:
-    if not known.taken:
-        text = f"The monitor has not reported within the last {age(SPAN.total_seconds())}"
-        known.alarm(condition=True, text=f"{text}: what it counts is not known", card="monitor")
-        return f"{text}."
-    silence_s = known.taken[0].age_s
-    text = f"The monitor has not reported for {age(silence_s)}"
-    old = known.alarm(silence_s > STALE_S, f"{text}: what follows is old", "monitor")
-    return f"{text}." if old else f"The monitor reported {age(silence_s)} ago."
+def _silence(taken: Sequence[Taken]) -> str:
+    """Return how long the monitor has not reported, where that is too long."""
+    if not taken:
+        return f"The monitor has not reported for more than {age(SPAN.total_seconds())}: what it counts is not known"
+    silence_s = taken[0].age_s
+    return f"The monitor has not reported for {age(silence_s)}: what follows is old" if silence_s > STALE_S else ""
 
 
 # -- cards
@@ -253,7 +258,7 @@ def _outbox(known: _Known) -> Card:
             "Lag of the oldest",
             age(lag_s) if outbox else NOT_KNOWN,
             alarming=late,
-            chart=known.chart(lambda said: int(said.outbox.oldest_age_s) if said.outbox else None),
+            chart=known.chart(lambda said: said.outbox.oldest_age_s if said.outbox else None, shown=age),
         ),
         Figure(
             "Due and not yet sent",
@@ -283,7 +288,7 @@ def _queue_row(known: _Known, name: str) -> tuple[Cell, ...]:
         known.missing(main, f"How many messages {harmless(name)} holds", "queues")
         known.missing(dead if ours else 0, f"How many dead letters {harmless(name)} has", "queues")
     letters = None if dead is None else dead.visible + dead.in_flight + dead.delayed
-    alarming = known.alarm(letters, f"{counted(letters or 0, 'dead letter')} of {harmless(name)}", "queues")
+    alarming = known.alarm(letters, f"{counted(letters or 0, 'dead letter')} in {harmless(name)}", "queues")
     return (
         Cell(harmless(name), numeric=False),
         Cell(_or_not_known(main.visible if main else None)),
@@ -320,7 +325,7 @@ def _failures(known: _Known) -> Card:
             failed or _none(messages, 3),
         ),
     )
-    return Card("failures", "Failures", tables=tables, wide=True)
+    return Card("failures", "Failures", tables=tables)
 
 
 def _audit(known: _Known) -> Card:
@@ -349,7 +354,7 @@ def _invariants(known: _Known) -> Card:
         (Cell(words(name), numeric=False), Cell(_count(violations, name), alarming=bool((violations or {}).get(name))))
         for name in _all(Invariant, violations)
     )
-    table = Table("Each invariant", ("Invariant", "Rows that break it"), rows, folded=True)
+    table = Table("Each invariant", ("Invariant", "Rows"), rows, folded=True)
     return Card("invariants", "Invariants", (figure,), (table,))
 
 
@@ -385,10 +390,9 @@ def _role_row(known: _Known, name: str, processes: Sequence[Process]) -> tuple[C
         return (Cell(role, numeric=False), *missing, Cell(_NOTHING), Cell(_NOTHING, numeric=False), Cell(_NOTHING))
     states = [_state(process) for process in processes]
     for state, found in groupby(sorted(state for state in states if state)):
+        some = counted(len(list(found)), f"{role} process is", f"{role} processes are")
         known.alarm(
-            condition=True,
-            text=f"{counted(len(list(found)), f'{role} process', f'{role} processes')}: {state}",
-            card="fleet",
+            condition=True, text=f"{some} {state if state == _SILENT else f'in trouble: {state}'}", card="fleet"
         )
     said = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)) if state)
     return (
@@ -403,7 +407,7 @@ def _role_row(known: _Known, name: str, processes: Sequence[Process]) -> tuple[C
 
 def _state(process: Process) -> str:
     """Return what is wrong with a process; nothing where it is well."""
-    return "silent" if process.silent_s > SILENT_S else harmless(process.trouble or "")
+    return _SILENT if process.silent_s > SILENT_S else harmless(process.trouble or "")
 
 
 def _process_row(process: Process) -> tuple[Cell, ...]:
@@ -458,7 +462,11 @@ def _apart(caption: str, column: str, waiting: Mapping[str, Waiting] | None, nam
         found = None if waiting is None else waiting.get(name, Waiting(count=0, oldest_age_s=0))
         oldest = NOT_KNOWN if found is None else age(found.oldest_age_s) if found.count else _NOTHING
         rows.append(
-            (Cell(words(name), numeric=False), Cell(_or_not_known(found.count if found else None)), Cell(oldest))
+            (
+                Cell(_NAMES.get(name, words(name)), numeric=False),
+                Cell(_or_not_known(found.count if found else None)),
+                Cell(oldest),
+            )
         )
     return Table(caption, (column, "Count", "Oldest"), tuple(rows))
 
@@ -482,6 +490,8 @@ def _between(ages_s: Sequence[float]) -> str:
     return shortest if shortest == longest else f"{shortest} to {longest}"
 
 
+#: Codes that are no words.
+_NAMES = {str(PayerType.DRIVER_IC): "Driver, independent"}
 #: What is said first.
 _URGENCY = (
     "monitor",
@@ -500,9 +510,9 @@ _CARDS: tuple[Callable[[_Known], Card], ...] = (
     _approvals,
     _payouts,
     _outbox,
-    _audit,
-    _invariants,
     _queues,
     _failures,
+    _audit,
+    _invariants,
     _fleet,
 )

@@ -1,8 +1,10 @@
 """A little chart of one number over a while, as the path of an SVG; a gap is a gap, never a line over it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+
+from workers.wording import number
 
 #: The chart's own units; the page scales them.
 WIDTH, HEIGHT = 120, 28
@@ -36,7 +38,9 @@ class Point:
     value: float
 
 
-def drawn(points: Sequence[Point], span_s: float, *, from_zero: bool = True) -> Sparkline | None:
+def drawn(
+    points: Sequence[Point], span_s: float, *, from_zero: bool = True, shown: Callable[[float], str] = number
+) -> Sparkline | None:
     """Return the chart of what is known, the oldest at the left; None where two points cannot be had.
 
     It begins at zero, so that its height means something: a number that never left zero is a line at the foot.
@@ -45,6 +49,7 @@ def drawn(points: Sequence[Point], span_s: float, *, from_zero: bool = True) -> 
         points: the newest first.
         span_s: how long a time the chart's width is.
         from_zero: whether the foot is zero; it is the lowest point otherwise.
+        shown: how a value is written.
     """
     known = [point for point in reversed(points) if 0 <= point.age_s <= span_s]
     if len(known) < 2:  # noqa: PLR2004 - a line has two ends
@@ -56,7 +61,7 @@ def drawn(points: Sequence[Point], span_s: float, *, from_zero: bool = True) -> 
     return Sparkline(
         line=" ".join(_line(run) for run in runs),
         area=" ".join(_area(run) for run in runs),
-        says=f"Last hour: {min(values):,.0f} to {max(values):,.0f}, at last {values[-1]:,.0f}",
+        says=f"Last hour: {shown(min(values))} to {shown(max(values))}, at last {shown(values[-1])}",
     )
 
 

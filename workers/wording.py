@@ -8,9 +8,9 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=\w*\d\w*\d\w*\
 _WITHHELD = "…"
 
 
-def number(value: int) -> str:
+def number(value: float) -> str:
     """Return a count with its thousands set apart: 12,345."""
-    return f"{value:,}"
+    return f"{value:,.0f}"
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

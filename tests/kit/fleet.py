@@ -66,7 +66,7 @@ def reported(pool: Pool, told: dict[str, Any], age_s: float = 0) -> None:
         connection.execute(_SNAPSHOT, (age_s, Jsonb(told)))
 
 
-def beaten(  # noqa: D417 - the pool is the pool
+def beaten(
     pool: Pool,
     role: str,
     *,
