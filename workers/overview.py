@@ -274,9 +274,9 @@ def _queues(known: _Known) -> Card:
     if not queues:
         known.missing(None, "How many messages the queues hold", "queues")
     names = dict.fromkeys([*(name for name, _ in WATCHED_QUEUES), *sorted(queues)])
-    columns = ("Queue", "Waiting", "Last hour", "In flight", "Delayed", "Dead letters", "Last hour")
+    columns = ("Queue", "Waiting", "Dead letters", "In flight", "Delayed", "Waiting, last hour", "Dead, last hour")
     rows = tuple(_queue_row(known, name) for name in names)
-    table = Table("Messages in queues and dead-letter queues; approximate", columns, rows)
+    table = Table("Messages, counted approximately", columns, rows)
     return Card("queues", "Queues", tables=(table,), wide=True)
 
 
@@ -292,10 +292,10 @@ def _queue_row(known: _Known, name: str) -> tuple[Cell, ...]:
     return (
         Cell(harmless(name), numeric=False),
         Cell(_or_not_known(main.visible if main else None)),
-        Cell("", chart=known.chart(lambda said: _depth(said, name, MAIN))),
+        Cell(_or_not_known(letters) if ours else _NOTHING, alarming=alarming),
         Cell(_or_not_known(main.in_flight if main else None)),
         Cell(_or_not_known(main.delayed if main else None)),
-        Cell(_or_not_known(letters) if ours else _NOTHING, alarming=alarming),
+        Cell("", chart=known.chart(lambda said: _depth(said, name, MAIN))),
         Cell("", chart=known.chart(lambda said: _depth(said, name, DEAD_LETTERS))),
     )
 

@@ -1,7 +1,11 @@
 """The status page: what it shows of what the fleet says, over real HTTP and a real database."""
 
 import http.client
+import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -203,8 +207,8 @@ def test_a_queue_of_which_nothing_is_known_says_so():
         f"How many messages {QUEUE} holds",
         "How many dead letters payments-payouts has",
     ]
-    assert cells(found, "queues")[1] == [QUEUE, "not known", "", "not known", "not known", "0", ""]
-    assert cells(found, "queues")[3] == ["payment-approvals", "4", "", "0", "0", "-", ""]
+    assert cells(found, "queues")[1] == [QUEUE, "not known", "0", "not known", "not known", "", ""]
+    assert cells(found, "queues")[3] == ["payment-approvals", "4", "-", "0", "0", "", ""]
 
 
 def test_no_queue_at_all_is_said_once():
@@ -272,7 +276,7 @@ def test_what_the_monitor_and_the_processes_wrote_is_shown(port: int, pool: Pool
     assert "Completed 48,210 +0 in 59 min" in said
     assert "Payments that wait 15 the oldest for 1 h 30 min" in said
     assert "Back office 12 1 h 30 min Driver, independent 3 4 min" in said
-    assert "payments-commands 3 2 0 0 payments-payouts" in said
+    assert "payments-commands 3 0 2 0 payments-payouts" in said
     assert html.count('aria-label="Last hour: 3 to 3, at last 3"') == 3
     assert "account_closed 19 no_account 12" in said
     assert "Retry transient 14 Invalid malformed 2" in said
@@ -462,3 +466,32 @@ def test_what_cannot_be_read_is_a_page_too(port: int, pool: Pool):
     assert code == 500
     assert "What the fleet says of itself cannot be read" in text(html)
     assert "<b>" not in html
+
+
+@contextmanager
+def role_status(database_url: str, **settings: str) -> Iterator[int]:
+    """The role as a process of its own; yields its port."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PAYMENTS_")},
+        "PAYMENTS_DATABASE_URL": database_url,
+        "PAYMENTS_TOKEN_ISSUER": "https://issuer.invalid/pool",
+        "PAYMENTS_TOKEN_CLIENT_IDS": "office",
+        "PAYMENTS_STATUS_PORT": "0",
+        **settings,
+    }
+    command = [sys.executable, "-m", "workers.cli", "status"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stderr
+            lines = map(json.loads, running.stderr)
+            yield next(int(said["url"].rpartition(":")[2]) for said in lines if said["event"] == "status started")
+        finally:
+            running.terminate()
+
+
+@pytest.mark.parametrize(("setting", "code"), [("on", 200), ("off", 404)])
+def test_the_role_serves_it_unless_it_is_switched_off(database_url: str, setting: str, code: int):
+    with role_status(database_url, PAYMENTS_STATUS_PAGE=setting, PAYMENTS_STATUS_REFRESH_S="7") as port:
+        found, _, body = ask(port)
+        assert found == code
+        assert ('content="7"' in body) is (setting == "on")
