@@ -55,10 +55,14 @@ class Heart:
         self.thread.start()
 
     def stop(self) -> None:
-        """Stop beating."""
+        """Stop beating, and say so: a process that ends in good order is not missed."""
         self._stopped.set()
         if self.thread.is_alive():
             self.thread.join(STOP_S)
+        try:
+            fleet.leave(self._pool, self._instance)
+        except (Transient, StoreFault) as trouble:
+            _log.debug("end not taken", error=type(trouble).__name__)
 
     def beat(self) -> None:
         """Tell it once; what the database does not take is told with the next beat."""

@@ -40,7 +40,7 @@ from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
 from workers.settings import Settings
 from workers.sweep import Sweeper, SweepOptions
 from workers.verifiers import TOKEN_SETTINGS, make_verifier
-from workers.watching import DatabaseWatcher, key_counter, request_counter, watch_credentials, watch_pool
+from workers.watching import DatabaseWatcher, flaw_counter, key_counter, request_counter, watch_credentials, watch_pool
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch.client import CloudWatchClient
@@ -495,7 +495,12 @@ def run_status(settings: Settings) -> int:
     source = database_source(settings)
     with stop_signal() as stop, _watched_pool(settings, Role.STATUS, metrics, source) as pool:
         verifier = make_verifier(settings, key_counter(metrics))
-        views = status.routes(pool, verifier, skew, settings.denials_per_minute)
+        limit = settings.denials_per_minute
+        views = status.routes(pool, verifier, skew, limit, flawed=flaw_counter(metrics))
+        if settings.status_page == "on":
+            from workers import page  # noqa: PLC0415 - templates: no other role or command has any
+
+            views += page.routes(pool, settings.status_refresh_s)
         app = application(metrics.registry, dict, DatabaseReadiness(pool), views, observed=request_counter(metrics))
         server = Server(app, settings.host, settings.status_port)
         heart = _heart(settings, Role.STATUS, pool)

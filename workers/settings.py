@@ -148,6 +148,8 @@ class Settings(BaseSettings):
     health_port: int = Field(9_100, ge=0, le=65_535)
     status_port: int = Field(8_080, ge=0, le=65_535)
     denials_per_minute: int = Field(PER_MINUTE, ge=0, le=100_000)
+    status_page: Literal["on", "off"] = "on"
+    status_refresh_s: int = Field(5, ge=1, le=3_600)
     environment: str = PRODUCTION
     commit: str = "unknown"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -89,6 +89,11 @@ def key_counter(metrics: Metrics) -> Callable[[bool], None]:
     return lambda ok: metrics.inc(catalogue.JWKS_REFRESH, "ok" if ok else "failed")
 
 
+def flaw_counter(metrics: Metrics) -> Callable[[str], None]:
+    """Return what counts the tokens that prove nobody, of those shown over HTTP."""
+    return lambda flaw: metrics.inc(catalogue.AUTH_FAILURES, "http", flaw)
+
+
 def request_counter(metrics: Metrics) -> Observed:
     """Return what counts and measures requests over HTTP."""
 
