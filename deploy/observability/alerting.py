@@ -439,7 +439,8 @@ def _telemetry_missing(t: Thresholds) -> Alert:
         f"or time() - {last} > {t.seconds('alerts.QueueTelemetryMissing.age_max'):g}\n"
         # A queue that has never answered has no time of its own: it is missed by counting the others.
         f"or count({last}) < {len(catalogue.WATCHED_QUEUES)}",
-        "The depth of {{ with $labels.queue }}{{ . }}{{ else }}one queue or all{{ end }} is not known any more",
+        "The depth of {{ with $labels.queue }}{{ . }} ({{ $labels.kind }}){{ else }}one queue or all{{ end }}"
+        " is not known any more",
         "Alerts about queues are blind: dead letters and stalled workers would not be noticed.",
     )
 
