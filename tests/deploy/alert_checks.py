@@ -1,7 +1,8 @@
-"""What must hold of rules, thresholds, runbooks and rule tests; each check takes what it looks at and returns its finds."""
+"""What must hold of rules, thresholds, runbooks and rule tests; each check takes what it looks at as arguments."""
 
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,15 @@ FIRING, SILENT = "firing", "silent"
 
 @dataclass(frozen=True)
 class Known:
-    """One name that can be asked for: its labels with their values; None where the values are no closed set."""
+    """One name that can be asked for.
+
+    Attributes:
+        labels: its labels with their values; None where the values are no closed set.
+        series: every combination of values that there is, where they are a closed set.
+    """
 
     labels: Mapping[str, frozenset[str] | None]
-    combinations: frozenset[tuple[str, ...]] | None = None
+    series: tuple[Mapping[str, str], ...] = ()
 
 
 def known(metrics: Iterable[Metric]) -> dict[str, Known]:
@@ -35,13 +41,18 @@ def _known(metric: Metric, sample: str) -> Known:
     for place, label in enumerate(metric.labels):
         labels[label] = frozenset(series[place] for series in metric.series) or None
     if metric.kind is Kind.HISTOGRAM and sample.endswith("_bucket"):
-        labels["le"] = frozenset({*(floatToGoString(bound) for bound in metric.buckets), "+Inf"})
-    return Known(labels | dict.fromkeys(TARGET_LABELS))
+        labels["le"] = frozenset({*map(_as_exposed, metric.buckets), "+Inf"})
+    series = tuple(dict(zip(metric.labels, values, strict=True)) for values in metric.series)
+    return Known(labels | dict.fromkeys(TARGET_LABELS), series)
+
+
+def _as_exposed(bound: float) -> str:
+    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
 
 
 def recorded(rules: Iterable[Mapping[str, Any]]) -> dict[str, Known]:
-    """Return the names that recording rules make, with the labels that they keep: those they group by at the outside."""
-    return {rule["record"]: Known(dict.fromkeys({"job"})) for rule in rules if "record" in rule}
+    """Return the names that recording rules make; all of them are by job."""
+    return {rule["record"]: Known({"job": None}) for rule in rules if "record" in rule}
 
 
 def strangers(expr: str, names: Mapping[str, Known]) -> list[str]:
@@ -50,7 +61,8 @@ def strangers(expr: str, names: Mapping[str, Known]) -> list[str]:
     found = [f"no metric is called {one.name}" for one in read.selectors if one.name not in names]
     there = [one for one in read.selectors if one.name in names]
     for one in there:
-        found += [flaw for matcher in one.matchers if (flaw := _stranger(one.name, names[one.name], matcher))]
+        flaws = [flaw for matcher in one.matchers if (flaw := _stranger(one.name, names[one.name], matcher))]
+        found += flaws or _empty(one, names[one.name])
     reachable = {label for one in there for label in names[one.name].labels}
     return found + [f"no metric of it has a label {label}" for label in sorted(read.labels - reachable)]
 
@@ -62,10 +74,28 @@ def _stranger(name: str, there: Known, matcher: promql.Matcher) -> str:
     if values is None:
         return ""
     # Each alternative of a pattern by itself: one that matches nothing is a misspelt value.
-    for value in matcher.value.split("|") if matcher.sign in {"=~", "!~"} else [re.escape(matcher.value)]:
-        if not any(re.fullmatch(value, one) for one in values):
+    for value in matcher.value.split("|") if _is_pattern(matcher) else [matcher.value]:
+        if not any(re.fullmatch(value, one) if _is_pattern(matcher) else value == one for one in values):
             return f"{name}: {matcher.label} is never {value}"
     return ""
+
+
+def _empty(one: promql.Selector, there: Known) -> list[str]:
+    """Say so where each value exists and no series has all of them."""
+    asked = [matcher for matcher in one.matchers if matcher.label not in TARGET_LABELS | {"le"}]
+    if not there.series or any(all(_matches(matcher, series) for matcher in asked) for series in there.series):
+        return []
+    return [f"{one.name}: no series has all of {', '.join(f'{each.label}{each.sign}{each.value}' for each in asked)}"]
+
+
+def _is_pattern(matcher: promql.Matcher) -> bool:
+    return matcher.sign.endswith("~")
+
+
+def _matches(matcher: promql.Matcher, series: Mapping[str, str]) -> bool:
+    value = series[matcher.label]
+    same = bool(re.fullmatch(matcher.value, value)) if _is_pattern(matcher) else matcher.value == value
+    return same != matcher.sign.startswith("!")
 
 
 # -- files
@@ -109,3 +139,61 @@ def untested(alerts: Iterable[str], folder: Path) -> list[str]:
         missing = {FIRING, SILENT} - (cases(path, alert) if path.is_file() else set())
         found += [f"{alert} has no {case} case" for case in sorted(missing)]
     return found
+
+
+# -- runbook pages
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: What begins like a metric and is a group role of the database.
+GROUP_ROLES = frozenset({"payments_owner", "payments_worker", "payments_relay", "payments_reader", "payments_monitor"})
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return a page's code blocks of one language."""
+    return [text for named, text in FENCED.findall(page) if named == language]
+
+
+def queries(page: str) -> list[str]:
+    """Return a page's PromQL, an expression a line."""
+    return [line for block in blocks(page, "promql") for line in block.splitlines() if line.strip()]
+
+
+def statements(page: str) -> list[str]:
+    """Return a page's SQL, statement by statement."""
+    return [part.strip() for block in blocks(page, "sql") for part in block.split(";") if part.strip()]
+
+
+def commands(page: str) -> list[list[str]]:
+    """Return every `payments …` that a page tells to type, as words: in code blocks and in the text."""
+    typed = [line.partition(" #")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()]
+    typed += re.findall(r"`([^`\n]+)`", FENCED.sub("", page))
+    return [shlex.split(line)[1:] for line in typed if re.match(r"payments [a-z]", line)]
+
+
+def misnamed(page: str, names: Iterable[str]) -> list[str]:
+    """Return what a page calls like a metric and what is none."""
+    there = {*names, *GROUP_ROLES}
+    return sorted({name for name in re.findall(r"(?<![\w:])payments_[a-z_]+[a-z]", page) if name not in there})
+
+
+def impossible(words: Sequence[str], command: Any) -> str:
+    """Return why a command line would not be understood; empty where it would.
+
+    Args:
+        words: what follows `payments`.
+        command: the command line's root, as typer makes it.
+    """
+    left = list(words)
+    while left and hasattr(command, "commands"):
+        name = left.pop(0)
+        if name not in command.commands:
+            return f"payments {' '.join(words)}: there is no {name}"
+        command = command.commands[name]
+    options = {text: one for one in command.params for text in (*one.opts, *one.secondary_opts) if text.startswith("-")}
+    given = [word for word in left if word.startswith("--")]
+    if unknown := [word for word in given if word not in options]:
+        return f"payments {' '.join(words)}: no option {', '.join(unknown)}"
+    required = {text for text, one in options.items() if one.required}
+    if missing := sorted(required - set(given)):
+        return f"payments {' '.join(words)}: {', '.join(missing)} must be given"
+    return ""
