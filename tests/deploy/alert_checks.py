@@ -194,6 +194,7 @@ def impossible(words: Sequence[str], command: Any) -> str:
     if unknown := [word for word in given if word not in options]:
         return f"payments {' '.join(words)}: no option {', '.join(unknown)}"
     required = {text for text, one in options.items() if one.required}
-    if missing := sorted(required - set(given)):
+    # Without anything behind it, a command is only spoken of.
+    if left and (missing := sorted(required - set(given))):
         return f"payments {' '.join(words)}: {', '.join(missing)} must be given"
     return ""
