@@ -10,10 +10,10 @@ from uuid import UUID
 from contracts import ids
 from contracts.ids import as_uuid
 from contracts.inbound import Cause
-from contracts.lifecycle import Status
+from contracts.lifecycle import Event, Status
 from contracts.outbound import EventMessage, OwnOrder, PaymentCommandRejected, WorkCompletedRejected
 from contracts.outcome import Outcome
-from contracts.payment import Membership, Payment, VendorAccount
+from contracts.payment import ActorType, Membership, Payment, VendorAccount
 from contracts.policy import Policy
 from contracts.proof import Person, Proof
 from contracts.refusals import DENIALS, Refusal
@@ -25,8 +25,18 @@ from store.outbox import NewRow
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One change of a payment that a message has made; before it was created there was none."""
+
+    before: Payment | None
+    after: Payment
+    event: Event
+    actor: ActorType
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """How a message ended and where its payment stands now."""
+    """How a message ended, where its payment stands now, and by which steps it came there."""
 
     outcome: Outcome
     code: Refusal | None = None
@@ -35,6 +45,7 @@ class Result:
     version: int | None = None
     published: int = 0
     audit_head: bytes | None = None
+    steps: tuple[Step, ...] = ()
 
 
 def apply(
@@ -121,7 +132,7 @@ def _write(tx: Tx, change: Move | Record, cause: Cause, proof: Proof, now: datet
     # The next change chains onto the hash that only the writer knows.
     head = replace(change.then.before or change.after, audit_head=result.audit_head)
     further = _write(tx, replace(change.then, before=head), cause, proof, now)
-    return replace(further, published=result.published + further.published)
+    return replace(further, published=result.published + further.published, steps=result.steps + further.steps)
 
 
 def _proven(change: Move | Record, proof: Proof) -> Mapping[str, Any]:
@@ -156,7 +167,9 @@ def _write_one(tx: Tx, change: Move | Record, cause: Cause, proof: Proof, now: d
         attempts.reverse(tx, change.returned.attempt, change.returned.reversals, now, cause.message_key)
     audit.append(tx, link)
     outbox.append(tx, [_change_row(post, after, now) for post in change.posts], now)
-    return replace(_result(Outcome.APPLIED, after, published=len(change.posts)), audit_head=link.entry_hash)
+    result = _result(Outcome.APPLIED, after, published=len(change.posts))
+    step = Step(change.before, after, change.event, change.actor.type)
+    return replace(result, audit_head=link.entry_hash, steps=(step,))
 
 
 def _result(outcome: Outcome, payment: Payment | None, *, code: Refusal | None = None, published: int = 0) -> Result:

@@ -468,6 +468,18 @@ CREATE TABLE public.approval_policies (
 
 ALTER TABLE public.approval_policies OWNER TO payments_owner;
 
+CREATE TABLE public.audit_verifications (
+    verified_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    payments bigint NOT NULL,
+    links bigint NOT NULL,
+    broken bigint NOT NULL,
+    CONSTRAINT audit_verifications_broken CHECK ((broken >= 0)),
+    CONSTRAINT audit_verifications_links CHECK ((links >= 0)),
+    CONSTRAINT audit_verifications_payments CHECK ((payments >= 0))
+);
+
+ALTER TABLE public.audit_verifications OWNER TO payments_owner;
+
 CREATE TABLE public.failure_replays (
     replay_id uuid NOT NULL,
     failure_id uuid NOT NULL,
@@ -487,6 +499,30 @@ CREATE TABLE public.failure_replays_sent (
 );
 
 ALTER TABLE public.failure_replays_sent OWNER TO payments_owner;
+
+CREATE TABLE public.fleet_snapshots (
+    taken_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    facts jsonb NOT NULL,
+    CONSTRAINT fleet_snapshots_facts CHECK ((jsonb_typeof(facts) = 'object'::text))
+);
+
+ALTER TABLE public.fleet_snapshots OWNER TO payments_owner;
+
+CREATE TABLE public.heartbeats (
+    instance_id uuid NOT NULL,
+    role text NOT NULL,
+    version text NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    beaten_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    trouble text,
+    CONSTRAINT heartbeats_role CHECK ((role = ANY (ARRAY['worker'::text, 'relay'::text, 'monitor'::text, 'status'::text]))),
+    CONSTRAINT heartbeats_trouble CHECK ((length(trouble) <= 200)),
+    CONSTRAINT heartbeats_version CHECK ((length(version) <= 64))
+);
+
+ALTER TABLE ONLY public.heartbeats FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE public.heartbeats OWNER TO payments_owner;
 
 CREATE TABLE public.memberships (
     sub uuid NOT NULL,
@@ -567,6 +603,7 @@ CREATE TABLE public.outbox (
     bus_event_id text,
     failed_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    traceparent character varying(55),
     CONSTRAINT outbox_aggregate_seq_check CHECK ((aggregate_seq >= 0)),
     CONSTRAINT outbox_bus_event_id_check CHECK ((length(bus_event_id) <= 255)),
     CONSTRAINT outbox_check CHECK (((published_at IS NULL) OR (failed_at IS NULL))),
@@ -837,11 +874,20 @@ ALTER TABLE ONLY public.alembic_version
 ALTER TABLE ONLY public.approval_policies
     ADD CONSTRAINT approval_policies_pkey PRIMARY KEY (company_id, version);
 
+ALTER TABLE ONLY public.audit_verifications
+    ADD CONSTRAINT audit_verifications_pkey PRIMARY KEY (verified_at);
+
 ALTER TABLE ONLY public.failure_replays
     ADD CONSTRAINT failure_replays_pkey PRIMARY KEY (replay_id);
 
 ALTER TABLE ONLY public.failure_replays_sent
     ADD CONSTRAINT failure_replays_sent_pkey PRIMARY KEY (replay_id);
+
+ALTER TABLE ONLY public.fleet_snapshots
+    ADD CONSTRAINT fleet_snapshots_pkey PRIMARY KEY (taken_at);
+
+ALTER TABLE ONLY public.heartbeats
+    ADD CONSTRAINT heartbeats_pkey PRIMARY KEY (instance_id);
 
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_pkey PRIMARY KEY (sub);
@@ -1119,6 +1165,20 @@ CREATE POLICY audit_watched ON public.payment_audit_log FOR SELECT TO payments_m
 
 CREATE POLICY audit_written ON public.payment_audit_log TO payments_owner, payments_worker USING (true) WITH CHECK (true);
 
+ALTER TABLE public.heartbeats ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY heartbeats_of_monitors ON public.heartbeats TO payments_monitor USING (true) WITH CHECK ((role = 'monitor'::text));
+
+CREATE POLICY heartbeats_of_readers ON public.heartbeats TO payments_reader USING ((role = 'status'::text)) WITH CHECK ((role = 'status'::text));
+
+CREATE POLICY heartbeats_of_relays ON public.heartbeats TO payments_relay USING ((role = 'relay'::text)) WITH CHECK ((role = 'relay'::text));
+
+CREATE POLICY heartbeats_of_workers ON public.heartbeats TO payments_worker USING ((role = 'worker'::text)) WITH CHECK ((role = 'worker'::text));
+
+CREATE POLICY heartbeats_owned ON public.heartbeats TO payments_owner USING (true) WITH CHECK (true);
+
+CREATE POLICY heartbeats_shown ON public.heartbeats FOR SELECT TO payments_reader USING (true);
+
 CREATE POLICY line_items_of_payments ON public.payment_line_items FOR SELECT TO payments_reader USING ((EXISTS ( SELECT
    FROM public.payments
   WHERE (payments.payment_id = payment_line_items.payment_id))));
@@ -1199,10 +1259,44 @@ GRANT SELECT ON TABLE public.alembic_version TO payments_monitor;
 GRANT SELECT,INSERT ON TABLE public.approval_policies TO payments_worker;
 GRANT SELECT ON TABLE public.approval_policies TO payments_monitor;
 
+GRANT SELECT ON TABLE public.audit_verifications TO payments_monitor;
+GRANT INSERT(payments) ON TABLE public.audit_verifications TO payments_monitor;
+GRANT INSERT(links) ON TABLE public.audit_verifications TO payments_monitor;
+GRANT INSERT(broken) ON TABLE public.audit_verifications TO payments_monitor;
+
 GRANT SELECT,INSERT ON TABLE public.failure_replays TO payments_monitor;
 GRANT SELECT ON TABLE public.failure_replays TO payments_worker;
 
 GRANT SELECT,INSERT ON TABLE public.failure_replays_sent TO payments_monitor;
+
+GRANT SELECT,DELETE ON TABLE public.fleet_snapshots TO payments_monitor;
+GRANT SELECT ON TABLE public.fleet_snapshots TO payments_reader;
+GRANT INSERT(facts) ON TABLE public.fleet_snapshots TO payments_monitor;
+
+GRANT SELECT ON TABLE public.heartbeats TO payments_worker;
+GRANT SELECT ON TABLE public.heartbeats TO payments_relay;
+GRANT SELECT ON TABLE public.heartbeats TO payments_reader;
+GRANT SELECT,DELETE ON TABLE public.heartbeats TO payments_monitor;
+GRANT INSERT(instance_id) ON TABLE public.heartbeats TO payments_worker;
+GRANT INSERT(instance_id) ON TABLE public.heartbeats TO payments_relay;
+GRANT INSERT(instance_id) ON TABLE public.heartbeats TO payments_reader;
+GRANT INSERT(instance_id) ON TABLE public.heartbeats TO payments_monitor;
+GRANT INSERT(role) ON TABLE public.heartbeats TO payments_worker;
+GRANT INSERT(role) ON TABLE public.heartbeats TO payments_relay;
+GRANT INSERT(role) ON TABLE public.heartbeats TO payments_reader;
+GRANT INSERT(role) ON TABLE public.heartbeats TO payments_monitor;
+GRANT INSERT(version) ON TABLE public.heartbeats TO payments_worker;
+GRANT INSERT(version) ON TABLE public.heartbeats TO payments_relay;
+GRANT INSERT(version) ON TABLE public.heartbeats TO payments_reader;
+GRANT INSERT(version) ON TABLE public.heartbeats TO payments_monitor;
+GRANT UPDATE(beaten_at) ON TABLE public.heartbeats TO payments_worker;
+GRANT UPDATE(beaten_at) ON TABLE public.heartbeats TO payments_relay;
+GRANT UPDATE(beaten_at) ON TABLE public.heartbeats TO payments_reader;
+GRANT UPDATE(beaten_at) ON TABLE public.heartbeats TO payments_monitor;
+GRANT INSERT(trouble),UPDATE(trouble) ON TABLE public.heartbeats TO payments_worker;
+GRANT INSERT(trouble),UPDATE(trouble) ON TABLE public.heartbeats TO payments_relay;
+GRANT INSERT(trouble),UPDATE(trouble) ON TABLE public.heartbeats TO payments_reader;
+GRANT INSERT(trouble),UPDATE(trouble) ON TABLE public.heartbeats TO payments_monitor;
 
 GRANT SELECT,INSERT ON TABLE public.memberships TO payments_worker;
 GRANT SELECT ON TABLE public.memberships TO payments_reader;
@@ -1255,6 +1349,7 @@ GRANT UPDATE(published_at) ON TABLE public.outbox TO payments_relay;
 GRANT UPDATE(bus_event_id) ON TABLE public.outbox TO payments_relay;
 GRANT UPDATE(failed_at) ON TABLE public.outbox TO payments_relay;
 GRANT INSERT(created_at) ON TABLE public.outbox TO payments_worker;
+GRANT INSERT(traceparent) ON TABLE public.outbox TO payments_worker;
 
 GRANT SELECT,INSERT ON TABLE public.payment_approvals TO payments_worker;
 GRANT SELECT ON TABLE public.payment_approvals TO payments_reader;

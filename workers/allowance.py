@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from workers import clock
-from workers.telemetry import logger
+from workers.logs import logger
 
 WINDOW_S = 60.0
 #: How many denied sign-ins are put on record in a minute by one process, unless it is set otherwise.

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable
 from enum import Enum
 
-from workers import clock
+from workers import catalogue, clock
 from workers.clock import jittered
-from workers.telemetry import Metrics, logger
+from workers.logs import logger
+from workers.metrics import Metrics
 
 #: By which share the pause between two probes is made longer or shorter, so that a fleet does not ask in step.
 PROBE_JITTER = 0.5
@@ -63,7 +64,7 @@ class Breaker:
         self.went_away: Callable[[], None] = lambda: None
         #: Called when the dependency has answered after a failure, before work begins; must not wait for anything.
         self.came_back: Callable[[], None] = lambda: None
-        self._gauge = metrics.breaker_open.labels(dependency)
+        self._metrics = metrics
         self._state = State.SUSPECT
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -133,7 +134,7 @@ class Breaker:
         self._call(self.came_back)
         if self._state is State.AWAY:
             _log.warning("dependency is back", dependency=self._dependency, after_s=round(clock.monotonic() - since, 1))
-        self._gauge.set(0)
+        self._metrics.set(catalogue.BREAKER_OPEN, 0, self._dependency)
         self._set(State.THERE)
 
     def _answers(self) -> bool:
@@ -148,7 +149,7 @@ class Breaker:
         return True
 
     def _set_away(self) -> None:
-        self._gauge.set(1)
+        self._metrics.set(catalogue.BREAKER_OPEN, 1, self._dependency)
         self._set(State.AWAY)
         _log.error("dependency is away: nothing is received until it answers", dependency=self._dependency)
         self._call(self.went_away)

@@ -25,10 +25,11 @@ from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.holding import Holding
 from workers.lanes import Lane
 from workers.leases import LeaseKeeper
+from workers.logs import logger
+from workers.metrics import Metrics
 from workers.polling import Gate, Pollers, PollOptions
 from workers.quotas import ATTRIBUTES_MAX, VISIBILITY_MAX_S
 from workers.settling import Settler
-from workers.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -244,6 +245,11 @@ class SqsBroker(Broker):
     def held(self) -> int:
         """How many messages are held: waiting or being handled."""
         return len(self.holding)
+
+    @property
+    def busy(self) -> int:
+        """How many messages are being handled."""
+        return sum(delivery.begun_at is not None for delivery in self.holding.deliveries())
 
     # -- receiving
 

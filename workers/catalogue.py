@@ -15,7 +15,7 @@ from itertools import product
 from contracts.envelope import DELIVERIES, Queue
 from contracts.lifecycle import INITIAL, MOVES
 from contracts.money import EXPONENTS
-from contracts.outbound import OUTBOUND, OutboundMessage
+from contracts.outbound import OUTBOUND, Destination, OutboundMessage
 from contracts.outcome import Outcome
 from contracts.payment import ActorType, PayerType, Source
 from contracts.proof import ProofFlaw
@@ -150,9 +150,10 @@ _DECISIONS: Series = (
 SURFACES = ("queue", "http")
 #: What the tripwire takes out of a log line.
 DETECTORS = ("card_number", "email", "phone", "token", "key")
+_MOVED = {(str(before), str(after)) for (before, _), after in MOVES.items()}
 _TRANSITIONS: Series = (
     *_each([NONE], [INITIAL], ActorType),
-    *((str(before), str(after), str(actor)) for (before, _), after in MOVES.items() for actor in ActorType),
+    *((before, after, str(actor)) for before, after in sorted(_MOVED) for actor in ActorType),
 )
 ROUTES = (
     "/",
@@ -177,9 +178,11 @@ def kind_of(message: type[OutboundMessage]) -> str:
     return str(field.default) if field else message.__name__
 
 
+#: What leaves by the outbox: where to, and as what.
+PUBLISHED_KINDS = frozenset((str(message.destination), kind_of(message)) for message in OUTBOUND)
 _PUBLICATIONS: Series = tuple(
-    (str(message.destination), kind_of(message), result)
-    for message in OUTBOUND
+    (destination, kind, result)
+    for destination, kind in (*sorted(PUBLISHED_KINDS), *((str(each), OTHER) for each in Destination))
     for result in ("sent", "failed", "rejected")
 )
 

@@ -26,12 +26,15 @@ from store import failures
 from store.db import Pool, StoreFault, Transient, TransientReason
 from store.failures import Failure
 from workers import clock
+from workers.catalogue import AUTH_FAILURES, NO_KIND
 from workers.clock import between, jittered
+from workers.counting import DATABASE_AWAY, KEYS_AWAY, NOT_YET, PROVIDER_AWAY, PROVIDER_BUSY, Ended, count
 from workers.delivery import Delivery, Settlement
+from workers.logs import Logger, logger
+from workers.metrics import Metrics
 from workers.payouts import Asker, ProviderBusy, asks, hints_at_outage
 from workers.quotas import VISIBILITY_MAX_S
 from workers.settings import MAX_RECEIVES
-from workers.telemetry import NO_KIND, Logger, Metrics, logger
 
 _SETTLEMENTS = {
     Outcome.APPLIED: Settlement.DELETE,
@@ -44,15 +47,6 @@ _SETTLEMENTS = {
 }
 
 
-#: Why a message waits that has overtaken its payment.
-NOT_YET = "not_yet"
-#: Why a message waits whose token cannot be judged: the signing keys cannot be had.
-KEYS_AWAY = "keys_away"
-#: Why a message waits that the provider did not take.
-PROVIDER_BUSY = "provider_busy"
-#: Why a message is not even tried: the database, or the provider, has failed others and does not answer.
-DATABASE_AWAY = "database_away"
-PROVIDER_AWAY = "provider_away"
 #: From this receive on an order that the provider is too busy for is left to the sweep.
 BUSY_RECEIVES = 5
 #: How many times as long as others an event waits for a provider that is away, and how long at most, in seconds.
@@ -250,6 +244,7 @@ class MessageHandler:
         arrival, token = delivery.arrival, parsed.token
         who = self._trust.verifier.verify(token) if token is not None else None
         if isinstance(who, Unproven):
+            self._metrics.inc(AUTH_FAILURES, "queue", who.flaw)
             self._log.warning("token refused", flaw=who.flaw, message_type=parsed.cause.kind)
         return Proof(arrival.sqs_message_id, _digest(delivery), arrival.sender, who)
 
@@ -316,10 +311,18 @@ class MessageHandler:
     def _observe(self, delivery: Delivery, end: _End, seconds: float) -> None:
         kind = end.cause.kind if end.cause else end.kind or NO_KIND
         critical_s = max(0.0, (clock.now() - delivery.arrival.sent_at).total_seconds())
-        labels = (delivery.source.queue, kind, end.outcome)
-        self._metrics.processed.labels(*labels).inc()
-        self._metrics.critical_time.labels(*labels).observe(critical_s)
-        self._metrics.processing.labels(delivery.source.queue, kind).observe(seconds)
+        ended = Ended(
+            queue=delivery.source.queue,
+            kind=kind,
+            outcome=end.outcome,
+            reason=end.reason,
+            result=end.result,
+            receive_count=delivery.arrival.receive_count,
+            wait_s=max(0.0, critical_s - seconds),
+            critical_s=critical_s,
+            handling_s=seconds,
+        )
+        count(self._metrics, ended)
         level = "info" if _SETTLEMENTS[end.outcome] is Settlement.DELETE else "warning"
         getattr(self._log, level)("message", **_wide(delivery, end, kind, seconds, critical_s))
 

@@ -3,7 +3,7 @@
 import threading
 
 from store.wakeup import Bell, Ear
-from workers.telemetry import logger
+from workers.logs import logger
 
 #: How long a stop waits for a ring that is under way, in seconds.
 STOP_S = 5.0

@@ -7,8 +7,10 @@ from datetime import timedelta
 
 from store import housekeeping
 from store.db import Pool, StoreFault, Transient
+from workers import catalogue
 from workers.clock import jittered
-from workers.telemetry import Metrics, logger
+from workers.logs import logger
+from workers.metrics import Metrics
 
 #: Between two batches, so that pruning never takes more than a share of the database.
 PAUSE_S = 0.05
@@ -82,7 +84,7 @@ class Housekeeper:
             except StoreFault as trouble:
                 _log.error("pruning refused", table=table, error=str(trouble))
                 break
-            self._metrics.pruned.labels(table).inc(deleted)
+            self._metrics.inc(catalogue.PRUNED, table, by=deleted)
             total += deleted
             if deleted < self._options.batch:
                 break

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from workers import clock
+from workers import catalogue, clock
 from workers.delivery import Delivery, InboundQueue, tens
 from workers.holding import Holding
-from workers.telemetry import Metrics, logger
+from workers.logs import logger
+from workers.metrics import Metrics
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -129,7 +130,7 @@ class LeaseKeeper:
             return
         for entry in answer.get("Successful", []):
             chunk[int(entry["Id"])].lease_until = asked_at + self._visibility_s
-        self._metrics.leases.labels("extended").inc(len(answer.get("Successful", [])))
+        self._metrics.inc(catalogue.LEASES, "extended", by=len(answer.get("Successful", [])))
         for failed in answer.get("Failed", []):
             if failed.get("SenderFault", True):
                 self._lost(chunk[int(failed["Id"])])
@@ -138,5 +139,5 @@ class LeaseKeeper:
         """Notice that another worker may have the message now."""
         if self._holding.holds(delivery) and not delivery.lease_lost:
             delivery.lease_lost = True
-            self._metrics.leases.labels("lost").inc()
+            self._metrics.inc(catalogue.LEASES, "lost")
             _log.warning("lease lost", queue=delivery.source.queue, message_id=delivery.arrival.sqs_message_id)

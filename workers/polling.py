@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from contracts.envelope import Queue
-from workers import clock
+from workers import catalogue, clock
 from workers.clock import jittered
 from workers.delivery import Delivery, InboundQueue
 from workers.holding import Holding
-from workers.telemetry import Metrics, logger
+from workers.logs import logger
+from workers.metrics import Metrics
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -173,8 +174,9 @@ class Pollers:
             MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount", "SenderId"],
             MessageAttributeNames=["All"],
         )
+        self._metrics.set(catalogue.LAST_POLL, clock.now().timestamp(), source.queue)
         received = answer.get("Messages", [])
-        self._metrics.received.labels(source.queue).inc(len(received))
+        self._metrics.inc(catalogue.RECEIVED, source.queue, by=len(received))
         return received
 
     def _note_load(self, queue: Queue, *, full: bool) -> None:

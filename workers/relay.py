@@ -17,10 +17,12 @@ from contracts.outbound import Destination, OwnOrder
 from store import outbox
 from store.db import Pool
 from store.outbox import DueRow
-from workers import clock
+from workers import catalogue, clock
+from workers.catalogue import OTHER
 from workers.clock import jittered
+from workers.logs import logger
+from workers.metrics import Metrics
 from workers.quotas import BATCH_BYTES_MAX, BATCH_MAX
-from workers.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient
@@ -92,7 +94,7 @@ class Relay:
                 left = [row for _, unsent in requests[number:] for row in unsent]
                 outbox.postpone(self._pool, dict.fromkeys((row.outbox_id for row in left), 0.0))
                 break
-            self._settle(destination, self._senders[Destination(destination)](chunk))
+            self._settle(chunk, self._senders[Destination(destination)](chunk))
         return len(rows)
 
     def run(self, stop: Event, nap: Callable[[float], object] | None = None) -> None:
@@ -124,20 +126,25 @@ class Relay:
                 pause_s = min(pause_s * 1.5, self._options.idle_s)
                 wait(pause_s)
 
-    def _settle(self, destination: str, sent: Sent) -> None:
+    def _settle(self, chunk: Sequence[DueRow], sent: Sent) -> None:
         """Mark exactly the rows that were taken; the others come again, each after its own back-off."""
         outbox.mark_published(self._pool, sent.receipts)
         delays_s = {row.outbox_id: self._delay_s(row) for row in sent.late}
         outbox.postpone(self._pool, delays_s)
         outbox.mark_failed(self._pool, [row.outbox_id for row in sent.rejected])
-        for result, count in (
-            ("sent", len(sent.receipts)),
-            ("failed", len(sent.late)),
-            ("rejected", len(sent.rejected)),
-        ):
-            self._metrics.published.labels(destination, result).inc(count)
+        self._count([row for row in chunk if row.outbox_id in sent.receipts], "sent")
+        self._count(sent.late, "failed")
+        self._count(sent.rejected, "rejected")
         for row in sent.rejected:
-            _log.error("outbox row rejected", destination=destination, event_id=str(row.event_id), kind=row.detail_type)
+            _log.error(
+                "outbox row rejected", destination=row.destination, event_id=str(row.event_id), kind=row.detail_type
+            )
+
+    def _count(self, rows: Sequence[DueRow], result: str) -> None:
+        for row in rows:
+            # Another release may have written a kind that this one does not know.
+            kind = row.detail_type if (row.destination, row.detail_type) in catalogue.PUBLISHED_KINDS else OTHER
+            self._metrics.inc(catalogue.PUBLISHED, row.destination, kind, result)
 
     def _delay_s(self, row: DueRow) -> float:
         doubled = BACKOFF_FIRST_S * 2.0 ** min(row.attempts - 1, 20)

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from workers import clock
+from workers import catalogue, clock
 from workers.delivery import Delivery, InboundQueue, tens
+from workers.logs import logger
+from workers.metrics import Metrics
 from workers.quotas import BATCH_MAX
-from workers.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -206,7 +207,7 @@ class Settler:
         done = "deleted" if batch.deletes else "returned"
         for result, count in ((done, answer.done), ("refused", len(answer.refused)), ("given_up", given_up)):
             if count:
-                self._metrics.settled.labels(batch.source.queue, result).inc(count)
+                self._metrics.inc(catalogue.SETTLED, batch.source.queue, result, by=count)
         for entry in answer.refused:
             _log.warning(
                 "settling refused: the lease was lost",

@@ -27,9 +27,9 @@ from contracts.provider_money import provider_amount
 from contracts.refusals import MESSAGES, Refusal
 from workers import clock, stripe_errors
 from workers import stripe_objects as objects
+from workers.logs import logger
 from workers.stripe_errors import CredentialsError, Reason, Trouble, UnreadableError
 from workers.stripe_objects import Body
-from workers.telemetry import logger
 
 if TYPE_CHECKING:
     from stripe import StripeClient

@@ -17,9 +17,11 @@ from contracts.payment import Waiting
 from store import inbox, sweep
 from store.db import Pool, StoreFault, Transient
 from store.sweep import Due, Patience, Requested
+from workers import catalogue
 from workers.clock import jittered
+from workers.logs import logger
+from workers.metrics import Metrics
 from workers.relay import Sender, as_row, chunks
-from workers.telemetry import Metrics, logger
 
 #: By which share the interval is made longer or shorter, so that relays do not march in step.
 INTERVAL_JITTER = 0.2
@@ -135,7 +137,7 @@ class Sweeper:
             taken += sent.receipts
             for row in chunk:
                 result = "sent" if row.outbox_id in sent.receipts else "failed"
-                self._metrics.swept.labels(row.detail_type, result).inc()
+                self._metrics.inc(catalogue.SWEPT, row.detail_type, result)
             left += [row.aggregate_id for row in chunk if row.outbox_id not in sent.receipts]
         if left:
             sweep.put_back(self._pool, left)

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deploy.observability import alerting
+from deploy.observability import alerting, panels, reference
 
 HERE = Path(__file__).resolve().parent
 #: What makes files: each returns its files by their path below this folder.
 GENERATORS: tuple[Callable[[], Mapping[str, str]], ...] = (
-    alerting.files,  # rules/
+    alerting.files,
+    panels.files,
+    reference.files,
 )
 
 

@@ -31,8 +31,8 @@ from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import inbound_queue
 from workers.local import aws
 from workers.main import declare_actors
+from workers.metrics import Metrics
 from workers.settings import MAX_RECEIVES
-from workers.telemetry import Metrics
 
 #: Failures on record when the stock pair's message begins: the first whose next back-off is above 900 s in any case.
 FAILURES = 6

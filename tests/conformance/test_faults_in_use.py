@@ -18,8 +18,8 @@ from tests.kit.funnel import rows
 from tests.kit.sqs import URL, MemorySqs, until
 from tests.kit.sqs_faults import AFTER, BEFORE, ENTRIES_FAILED, KINDS, Faults
 from workers.delivery import Delivery, Settlement
+from workers.metrics import Metrics
 from workers.relay import QueueSender, Relay, RelayOptions
-from workers.telemetry import Metrics
 
 pytestmark = pytest.mark.long
 

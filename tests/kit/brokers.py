@@ -13,7 +13,7 @@ from tests.kit.sqs import URL, MemorySqs, until
 from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import Delivery, Settlement, inbound_queue
 from workers.main import declare_actors
-from workers.telemetry import Metrics
+from workers.metrics import Metrics
 
 EVENTS = str(Queue.EVENTS)
 OPTIONS = BrokerOptions(

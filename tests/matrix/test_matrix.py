@@ -23,7 +23,7 @@ from tests.matrix import oracle
 from tests.matrix.world import PEOPLE, SKEW, World, serving
 from workers import status
 from workers.health import application
-from workers.telemetry import Metrics
+from workers.metrics import Metrics
 
 COMMANDS = [(kind, who) for kind, who in oracle.CELLS if kind in oracle.ACCEPTED]
 READS = [

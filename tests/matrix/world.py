@@ -30,7 +30,7 @@ from tests.kit.proofs import member
 from workers import status
 from workers.health import Server, application
 from workers.local.pools import LocalPool
-from workers.telemetry import Metrics
+from workers.metrics import Metrics
 from workers.tokens import TokenVerifier
 
 APP, DIRECTORY, REGISTRAR = "AROAAPP", "AROADIRECTORY", "AROAREGISTRAR"

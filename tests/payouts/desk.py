@@ -21,12 +21,12 @@ from store.sweep import Patience
 from tests.kit import messages as m
 from tests.kit.funnel import rows
 from tests.kit.proofs import SENDERS, enrol, proof_of
+from workers.metrics import Metrics
 from workers.payouts import Asker, ProviderBusy
 from workers.relay import Sent
 from workers.sandbox.server import Sandbox
 from workers.stripe_provider import StripeProvider, Timeouts
 from workers.sweep import Sweeper, SweepOptions
-from workers.telemetry import Metrics
 
 PROVIDER_SOURCE = "aws.partner/stripe.com/ed_test"
 #: Nothing waits for its next look: a run of a test is a moment.

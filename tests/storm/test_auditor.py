@@ -40,6 +40,7 @@ from tests.storm.manifest import Manifest
 from tests.storm.traffic import Traffic
 from workers.local import postgres
 from workers.local.sandbox import EVENT_SOURCE
+from workers.metrics import Metrics
 from workers.payouts import Asker, ProviderBusy
 from workers.providers import SANDBOX_KEY
 from workers.relay import Sent
@@ -49,7 +50,6 @@ from workers.sandbox.plan import Fault, Plan
 from workers.sandbox.server import Sandbox
 from workers.stripe_provider import StripeProvider
 from workers.sweep import Sweeper, SweepOptions
-from workers.telemetry import Metrics
 
 #: The world that all share takes its time: every payout is asked over HTTP.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]

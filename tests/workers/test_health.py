@@ -22,12 +22,12 @@ from store.db import Pool, PoolOptions, StoreFault, Transient, TransientReason
 from tests.kit.funnel import rows
 from tests.kit.proofs import PlainVerifier
 from tests.kit.sqs import URL, MemorySqs, until
-from workers import settings, status
+from workers import catalogue, settings, status
 from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import inbound_queue
 from workers.health import DatabaseReadiness, NotReadyError, Server, application
 from workers.main import declare_actors, worker_liveness
-from workers.telemetry import Metrics
+from workers.metrics import Metrics
 
 CANARY = "canary-8675309"
 
@@ -89,7 +89,7 @@ def test_after_a_bug_the_server_serves_on():
 
 def test_metrics_are_read_by_a_parser_of_open_metrics():
     metrics = Metrics()
-    metrics.processed.labels(Queue.EVENTS, "WorkCompleted", "applied").inc(3)
+    metrics.inc(catalogue.PROCESSED, Queue.EVENTS, "WorkCompleted", "applied", by=3)
     with served(application(metrics.registry, dict, dict)) as port:
         _, kind, text = ask(port, "/metrics")
     assert kind.startswith("application/openmetrics-text; version=")

@@ -25,7 +25,7 @@ from tests.kit.readers import bearer, reading_pool
 from workers import status
 from workers.allowance import PER_MINUTE
 from workers.health import DatabaseReadiness, NotReadyError, Server, application
-from workers.telemetry import Metrics
+from workers.metrics import Metrics
 
 PATHS = ("/health", "/ready", "/metrics", "/payments/pending", f"/payments/{m.INCIDENT}")
 

@@ -19,9 +19,9 @@ from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import once, rows
 from tests.kit.sqs import URL, MemorySqs, until
+from workers.metrics import Metrics
 from workers.relay import QueueSender, Sent
 from workers.sweep import Sweeper, SweepOptions
-from workers.telemetry import Metrics
 
 HOUR = timedelta(hours=1)
 PATIENCE = Patience(again_after=HOUR, stuck_after=timedelta(0), pauses=(timedelta(0),), unregistered=True)

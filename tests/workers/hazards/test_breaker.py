@@ -23,12 +23,13 @@ from tests.kit.providers import nobody
 from tests.kit.sqs import URL, MemorySqs, until
 from workers.breaker import Breaker, State
 from workers.broker import BrokerOptions, SqsBroker
-from workers.consume import DATABASE_AWAY, MessageHandler, Needs
+from workers.consume import MessageHandler, Needs
+from workers.counting import DATABASE_AWAY
 from workers.delivery import Delivery, Settlement, inbound_queue
 from workers.health import NotReadyError
 from workers.local import postgres
 from workers.main import declare_actors, worker_readiness
-from workers.telemetry import Metrics
+from workers.metrics import Metrics
 
 EVENTS = str(Queue.EVENTS)
 

@@ -28,8 +28,8 @@ from tests.kit.providers import FakeProvider
 from workers import clock
 from workers.consume import MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement
+from workers.metrics import Metrics
 from workers.payouts import Asker
-from workers.telemetry import Metrics
 
 CANARY = "canary-8675309"
 OPERATOR = "AROAOPERATOR"

@@ -19,7 +19,7 @@ from tests.kit.providers import nobody
 from workers import clock
 from workers.consume import LAST_RECEIVES, MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement
-from workers.telemetry import Metrics
+from workers.metrics import Metrics
 
 CANARY = "canary-8675309"
 EARLY = m.body(signed(m.command("ApprovePayment", paymentId=str(m.INCIDENT), notes=CANARY)))

@@ -24,9 +24,9 @@ from tests.kit.sqs import until
 from workers import main, settings
 from workers.health import NotReadyError
 from workers.housekeeping import Housekeeper, PruneOptions
+from workers.metrics import Metrics
 from workers.relay import Relay, RelayOptions
 from workers.settings import SettingsError
-from workers.telemetry import Metrics
 
 OPTIONS = PruneOptions(batch=10)
 #: 25 old and 5 young rows in the inbox, 12 old and 3 young ones in the outbox.

@@ -26,8 +26,8 @@ from workers.broker import BrokerOptions, SqsBroker
 from workers.consume import MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
 from workers.main import declare_actors
+from workers.metrics import Metrics
 from workers.quotas import BATCH_MAX, VISIBILITY_MAX_S
-from workers.telemetry import Metrics
 
 EVENTS = str(Queue.EVENTS)
 DLQ = f"{EVENTS}-dlq"

@@ -20,11 +20,11 @@ from tests.kit.funnel import once, rows
 from tests.kit.proofs import SENDER, SENDERS, TRUST
 from workers.consume import MessageHandler
 from workers.delivery import Delivery, InboundQueue
+from workers.metrics import Metrics
 from workers.payouts import Asker
 from workers.sandbox.plan import Fault
 from workers.sandbox.server import Sandbox
 from workers.stripe_provider import StripeProvider, Timeouts
-from workers.telemetry import Metrics
 
 #: What the handlers of one order may end in beside the one that had its effect.
 BESIDE = {Outcome.DUPLICATE, Outcome.IGNORED, Outcome.RETRY}

@@ -14,11 +14,11 @@ from contracts.envelope import Queue
 from store import db
 from tests.kit.brokers import EVENTS, running, settle
 from tests.kit.sqs import URL, MemorySqs, until
-from workers import main, settings
+from workers import catalogue, main, settings
 from workers.breaker import Breaker
 from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
+from workers.metrics import Metrics
 from workers.settings import Settings
-from workers.telemetry import Metrics
 
 ROOT = Path(__file__).parents[3]
 PRODUCT = [path for room in ("contracts", "store", "handlers", "workers") for path in (ROOT / room).rglob("*.py")]
@@ -120,7 +120,7 @@ def test_p8_a_dead_letter_queue_is_found_by_its_policy_whatever_it_is_called():
 def test_o1_the_metrics_of_a_process_are_its_own_and_nothing_of_them_is_on_disk():
     first, second = Metrics(), Metrics()
     labels = {"queue": Queue.EVENTS.value, "result": "deleted"}
-    first.settled.labels(*labels.values()).inc()
+    first.inc(catalogue.SETTLED, *labels.values())
     counted = [each.registry.get_sample_value("payments_messages_settled_total", labels) for each in (first, second)]
     assert counted == [1, 0]
     assert not [path for path in PRODUCT if "PROMETHEUS_MULTIPROC_DIR" in path.read_text()]

@@ -23,14 +23,15 @@ from tests.kit.providers import AwayProvider, FakeProvider
 from tests.kit.sqs import URL, MemorySqs, until
 from workers.breaker import BothThere, Breaker, State
 from workers.broker import BrokerOptions, SqsBroker
-from workers.consume import EVENT_PATIENCE_MAX_S, PROVIDER_AWAY, PROVIDER_BUSY, MessageHandler, Needs
+from workers.consume import EVENT_PATIENCE_MAX_S, MessageHandler, Needs
+from workers.counting import PROVIDER_AWAY, PROVIDER_BUSY
 from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
 from workers.main import PROVIDER_TRIES, declare_actors
+from workers.metrics import Metrics
 from workers.payouts import Asker
 from workers.sandbox.plan import Fault, Outage
 from workers.sandbox.server import Sandbox
 from workers.stripe_provider import StripeProvider, Timeouts
-from workers.telemetry import Metrics
 
 PAYOUTS, EVENTS = str(Queue.PAYOUTS), str(Queue.EVENTS)
 RULES = Rules(provider="sandbox", senders=SENDERS)

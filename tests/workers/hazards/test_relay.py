@@ -16,9 +16,9 @@ from store.outbox import NewRow
 from tests.kit import messages as m
 from tests.kit.funnel import rows, twice
 from tests.kit.sqs import until
+from workers.metrics import Metrics
 from workers.quotas import BATCH_BYTES_MAX
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender, chunks
-from workers.telemetry import Metrics
 
 OPTIONS = RelayOptions(batch=100, lease_s=30)
 

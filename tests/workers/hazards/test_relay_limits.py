@@ -13,9 +13,10 @@ from store.db import Pool
 from store.outbox import NewRow
 from tests.kit.funnel import rows
 from tests.kit.sqs import URL, MemorySqs, throttled, until
+from workers.catalogue import OTHER
+from workers.metrics import Metrics
 from workers.quotas import BATCH_BYTES_MAX, BATCH_MAX
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
-from workers.telemetry import Metrics
 
 #: What EventBridge takes in one request.
 REQUEST_BYTES_MAX = 262_144
@@ -154,7 +155,7 @@ def test_what_became_of_a_row_is_counted(pool: Pool, queue: Any, result: str):
     relay(pool, queue=queue or busy, metrics=metrics).run_once()
     counted = {
         each: metrics.registry.get_sample_value(
-            "payments_events_published_total", {"destination": "payouts", "result": each}
+            "payments_events_published_total", {"destination": "payouts", "detail_type": OTHER, "result": each}
         )
         for each in ("sent", "failed", "rejected")
     }
