@@ -2,100 +2,13 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from prometheus_client.utils import floatToGoString
 
-from tests.deploy import promql
-from workers.catalogue import Kind, Metric
-
-#: The labels that Prometheus gives to every series that it scrapes.
-TARGET_LABELS = frozenset({"job", "instance"})
 FIRING, SILENT = "firing", "silent"
-
-
-@dataclass(frozen=True)
-class Known:
-    """One name that can be asked for.
-
-    Attributes:
-        labels: its labels with their values; None where the values are no closed set.
-        series: every combination of values that there is, where they are a closed set.
-    """
-
-    labels: Mapping[str, frozenset[str] | None]
-    series: tuple[Mapping[str, str], ...] = ()
-
-
-def known(metrics: Iterable[Metric]) -> dict[str, Known]:
-    """Return every sample name of a catalogue."""
-    return {sample: _known(metric, sample) for metric in metrics for sample in metric.samples}
-
-
-def _known(metric: Metric, sample: str) -> Known:
-    labels: dict[str, frozenset[str] | None] = {}
-    for place, label in enumerate(metric.labels):
-        labels[label] = frozenset(series[place] for series in metric.series) or None
-    if metric.kind is Kind.HISTOGRAM and sample.endswith("_bucket"):
-        labels["le"] = frozenset({*map(_as_exposed, metric.buckets), "+Inf"})
-    series = tuple(dict(zip(metric.labels, values, strict=True)) for values in metric.series)
-    return Known(labels | dict.fromkeys(TARGET_LABELS), series)
-
-
-def _as_exposed(bound: float) -> str:
-    return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
-
-
-def recorded(rules: Iterable[Mapping[str, Any]]) -> dict[str, Known]:
-    """Return the names that recording rules make; all of them are by job."""
-    return {rule["record"]: Known({"job": None}) for rule in rules if "record" in rule}
-
-
-def strangers(expr: str, names: Mapping[str, Known]) -> list[str]:
-    """Return what an expression speaks of that does not exist: names, labels, values of labels."""
-    read = promql.read(expr)
-    found = [f"no metric is called {one.name}" for one in read.selectors if one.name not in names]
-    there = [one for one in read.selectors if one.name in names]
-    for one in there:
-        flaws = [flaw for matcher in one.matchers if (flaw := _stranger(one.name, names[one.name], matcher))]
-        found += flaws or _empty(one, names[one.name])
-    reachable = {label for one in there for label in names[one.name].labels}
-    return found + [f"no metric of it has a label {label}" for label in sorted(read.labels - reachable)]
-
-
-def _stranger(name: str, there: Known, matcher: promql.Matcher) -> str:
-    if matcher.label not in there.labels:
-        return f"{name} has no label {matcher.label}"
-    values = there.labels[matcher.label]
-    if values is None:
-        return ""
-    # Each alternative of a pattern by itself: one that matches nothing is a misspelt value.
-    for value in matcher.value.split("|") if _is_pattern(matcher) else [matcher.value]:
-        if not any(re.fullmatch(value, one) if _is_pattern(matcher) else value == one for one in values):
-            return f"{name}: {matcher.label} is never {value}"
-    return ""
-
-
-def _empty(one: promql.Selector, there: Known) -> list[str]:
-    """Say so where each value exists and no series has all of them."""
-    asked = [matcher for matcher in one.matchers if matcher.label not in TARGET_LABELS | {"le"}]
-    if not there.series or any(all(_matches(matcher, series) for matcher in asked) for series in there.series):
-        return []
-    return [f"{one.name}: no series has all of {', '.join(f'{each.label}{each.sign}{each.value}' for each in asked)}"]
-
-
-def _is_pattern(matcher: promql.Matcher) -> bool:
-    return matcher.sign.endswith("~")
-
-
-def _matches(matcher: promql.Matcher, series: Mapping[str, str]) -> bool:
-    value = series[matcher.label]
-    same = bool(re.fullmatch(matcher.value, value)) if _is_pattern(matcher) else matcher.value == value
-    return same != matcher.sign.startswith("!")
 
 
 # -- files

@@ -20,8 +20,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from deploy.observability import alerting, expressions, thresholds, write
 from deploy.observability.thresholds import ThresholdError, Thresholds
 from tests.deploy import alert_checks as checks
-from tests.deploy import promql
 from tests.house.tree import ROOT
+from tests.kit import promql
 from workers import catalogue
 from workers.cli import app
 from workers.replay import KEPT_FOR
@@ -33,7 +33,8 @@ RULE_TESTS = ROOT / "tests" / "deploy" / "alerts"
 RECORDING_TESTS = ROOT / "tests" / "deploy" / "recordings.yml"
 ALERTS, RECORDINGS = OBSERVABILITY / alerting.ALERTS_FILE, OBSERVABILITY / alerting.RECORDINGS_FILE
 RULES = [*checks.rules_in(RECORDINGS), *checks.rules_in(ALERTS)]
-NAMES = checks.known(catalogue.CATALOGUE) | checks.recorded(RULES)
+RECORDED = frozenset(rule["record"] for rule in RULES if "record" in rule)
+NAMES = frozenset({*promql.SAMPLES, *RECORDED, *catalogue.BY_NAME})
 PAGES = sorted(RUNBOOKS.glob("*.md"))
 SOME_ID = "8b493539-1c92-5f07-8051-0b54f28ebf61"
 
@@ -43,11 +44,11 @@ def values() -> dict[str, Any]:
 
 
 def promtool(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("promtool")
-    assert program, "promtool is not installed. It is in Debian's package prometheus: apt-get install prometheus"
     # It collects its garbage seldom: it is short-lived, and this halves what it takes.
     variables = {**os.environ, "GOGC": "800"}
-    return subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False, env=variables)
+    return subprocess.run(
+        [promql.promtool(), *map(str, words)], capture_output=True, text=True, check=False, env=variables
+    )
 
 
 # -- promtool
@@ -155,26 +156,29 @@ def test_an_edge_is_written_as_our_processes_write_it(bound, exposed):
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_speaks_of_nothing_but_the_catalogue(rule):
-    assert promql.read(rule["expr"]).selectors
-    assert not checks.strangers(rule["expr"], NAMES)
+    assert promql.use(rule["expr"]).selectors
+    assert not promql.strangers(rule["expr"], RECORDED)
 
 
 @pytest.mark.parametrize(
     ("expr", "flaw"),
     [
-        ("payments_messages_procesed_total > 0", "no metric is called payments_messages_procesed_total"),
-        ('payments_messages_processed_total{outcome="refusd"} > 0', "outcome is never refusd"),
-        ('payments_messages_processed_total{outcome=~"refused|fualt"} > 0', "outcome is never fualt"),
+        ("payments_messages_procesed_total > 0", "there is no metric payments_messages_procesed_total"),
+        ('payments_messages_processed_total{outcome="refusd"} > 0', "has no outcome 'refusd'"),
+        ('payments_messages_processed_total{outcome=~"refused|fualt"} > 0', "has no outcome 'fualt'"),
         ('payments_messages_processed_total{result="refused"} > 0', "has no label result"),
-        ('payments_message_critical_time_seconds_bucket{le="60"} > 0', "le is never 60"),
-        ('payments_queue_messages{queue="payment-approvals",kind="dlq"} > 0', "no series has all of"),
-        ("sum by (payment) (payments_outbox_pending) > 0", "no metric of it has a label payment"),
-        ("job:payments_slo_late:ratio_rate7d > 1", "no metric is called job:payments_slo_late:ratio_rate7d"),
-        ("payments_message_critical_time_seconds > 1", "no metric is called payments_message_critical_time_seconds"),
+        ('payments_message_critical_time_seconds_bucket{le="60"} > 0', "has no le '60'"),
+        (
+            'payments_queue_messages{queue="payment-approvals",kind="dlq"} > 0',
+            "has no series with all of its conditions",
+        ),
+        ("sum by (payment) (payments_outbox_pending) > 0", "no metric here has the label payment"),
+        ("job:payments_slo_late:ratio_rate7d > 1", "there is no metric job:payments_slo_late:ratio_rate7d"),
+        ("payments_message_critical_time_seconds > 1", "there is no metric payments_message_critical_time_seconds"),
     ],
 )
 def test_a_stranger_is_noticed(expr, flaw):
-    (found,) = checks.strangers(expr, NAMES)
+    (found,) = promql.strangers(expr, RECORDED)
     assert flaw in found
 
 
@@ -183,22 +187,9 @@ def test_a_metric_that_is_renamed_in_the_catalogue_is_noticed():
         replace(one, name="payments_outbox_backlog_seconds") if one is catalogue.OUTBOX_AGE else one
         for one in catalogue.CATALOGUE
     ]
-    names = checks.known(renamed) | checks.recorded(RULES)
-    speaking = {rule.get("alert") for rule in RULES if checks.strangers(rule["expr"], names)}
+    samples = {sample: metric for metric in renamed for sample in metric.samples}
+    speaking = {rule.get("alert") for rule in RULES if promql.strangers(rule["expr"], RECORDED, samples)}
     assert speaking == {"OutboxStuck"}
-
-
-def test_a_selector_is_read_with_all_that_stands_in_it():
-    read = promql.read('sum by (a, b) (rate(x_total{r=~"/p/{id}|y", s!="z"}[5m])) / on (c) group_left () y:z > 1e3')
-    assert [one.name for one in read.selectors] == ["x_total", "y:z"]
-    assert read.selectors[0].matchers == [promql.Matcher("r", "=~", "/p/{id}|y"), promql.Matcher("s", "!=", "z")]
-    assert read.labels == {"a", "b", "c"}
-
-
-@pytest.mark.parametrize("text", ["x{a=1}", 'x{a="1"', "x $ y", '{a="1"}'])
-def test_what_cannot_be_read_is_not_passed_over(text):
-    with pytest.raises(promql.NotUnderstoodError):
-        promql.read(text)
 
 
 # -- what belongs to each alert
@@ -233,7 +224,7 @@ def test_every_recording_is_tested():
         name
         for group in yaml.safe_load(RECORDING_TESTS.read_text())["tests"]
         for case in group["promql_expr_test"]
-        for name in (one.name for one in promql.read(case["expr"]).selectors)
+        for name in (one.name for one in promql.use(case["expr"]).selectors)
     }
     assert tested == {rule["record"] for rule in RULES if "record" in rule}
 
@@ -285,8 +276,16 @@ def test_the_index_lists_every_page_with_its_severity():
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_a_page_asks_for_metrics_that_there_are(page):
     text = page.read_text(encoding="utf-8")
-    assert not [flaw for query in checks.queries(text) for flaw in checks.strangers(query, NAMES)]
-    assert not checks.misnamed(text, {*NAMES, *catalogue.BY_NAME})
+    assert not [flaw for query in checks.queries(text) for flaw in promql.strangers(query, RECORDED)]
+    assert not checks.misnamed(text, NAMES)
+
+
+def test_every_query_of_a_page_is_promql(tmp_path):
+    asked = {
+        f"{page.stem}: {query}": query for page in PAGES for query in checks.queries(page.read_text(encoding="utf-8"))
+    }
+    assert asked
+    assert not promql.syntax(asked, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
