@@ -106,19 +106,22 @@ def _matchers(tokens: list[tuple[str, str]]) -> Iterator[Matcher]:
 SAMPLES: Mapping[str, Metric] = {sample: metric for metric in CATALOGUE for sample in metric.samples}
 
 
-def strangers(expression: str, recorded: Iterable[str] = ()) -> list[str]:
+def strangers(expression: str, recorded: Iterable[str] = (), samples: Mapping[str, Metric] = SAMPLES) -> list[str]:
     """Return what an expression names that is not in the catalogue: metrics, labels, values; nothing if all is known.
 
     Args:
         expression: PromQL, without variables of Grafana.
         recorded: names of recording rules; their labels are not looked at.
+        samples: the metrics by the names under which their values can be asked for.
     """
     found = use(expression)
     told = {*OF_PROMETHEUS, *recorded}
-    problems = [problem for selector in found.selectors if selector.name not in told for problem in _strange(selector)]
+    problems = [
+        problem for selector in found.selectors if selector.name not in told for problem in _strange(selector, samples)
+    ]
     if problems:
         return problems
-    metrics = [SAMPLES[selector.name] for selector in found.selectors if selector.name in SAMPLES]
+    metrics = [samples[selector.name] for selector in found.selectors if selector.name in samples]
     labels = {label for metric in metrics for label in labels_of(metric)} | OF_TARGETS | OF_ALERTS
     return [f"no metric here has the label {label}" for label in sorted(found.labels - labels)]
 
@@ -128,8 +131,8 @@ def labels_of(metric: Metric) -> tuple[str, ...]:
     return (*metric.labels, "le") if metric.kind is Kind.HISTOGRAM else metric.labels
 
 
-def _strange(selector: Selector) -> list[str]:
-    metric = SAMPLES.get(selector.name)
+def _strange(selector: Selector, samples: Mapping[str, Metric]) -> list[str]:
+    metric = samples.get(selector.name)
     if metric is None:
         return [f"there is no metric {selector.name}"]
     own = [matcher for matcher in selector.matchers if matcher.label not in OF_TARGETS]
