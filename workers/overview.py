@@ -21,6 +21,8 @@ from workers.wording import age, counted, harmless, number, words
 
 #: How far back the charts go; what the monitor said before that is not shown.
 SPAN = timedelta(hours=1)
+#: How far they go at least, in seconds: a monitor that is new has little to show, and it shall be seen.
+SPAN_MIN_S = 60.0
 #: A monitor that has not reported for so long is not believed to be there.
 STALE_S = 60.0
 #: A process that has not been heard of for so long is called silent; after `GONE` it is not spoken of any more.
@@ -131,6 +133,17 @@ class _Known:
     attention: list[Remark] = field(default_factory=list)
     unknown: list[Remark] = field(default_factory=list)
 
+    @property
+    def span_s(self) -> float:
+        """How long a time the charts show, in seconds: an hour, or for as long as the monitor has watched."""
+        longest_s = self.taken[-1].age_s if self.taken else 0.0
+        return min(SPAN.total_seconds(), max(SPAN_MIN_S, longest_s))
+
+    @property
+    def lately(self) -> str:
+        """The same in words."""
+        return "hour" if self.span_s >= SPAN.total_seconds() * 0.95 else age(self.span_s)
+
     def since(self, at: datetime | None) -> float | None:
         """Return how long ago something was, in seconds."""
         return None if at is None else (self.now - at).total_seconds()
@@ -142,7 +155,7 @@ class _Known:
 
     def chart(self, pick: Pick, *, from_zero: bool = True, shown: Callable[[float], str] = number) -> Sparkline | None:
         """Return how a number went."""
-        return drawn(self.points(pick), SPAN.total_seconds(), from_zero=from_zero, shown=shown)
+        return drawn(self.points(pick), self.span_s, self.lately, from_zero=from_zero, shown=shown)
 
     def alarm(self, condition: object, text: str, card: str) -> bool:
         """Say that something needs attention, if it does; return whether."""
@@ -274,7 +287,8 @@ def _queues(known: _Known) -> Card:
     if not queues:
         known.missing(None, "How many messages the queues hold", "queues")
     names = dict.fromkeys([*(name for name, _ in WATCHED_QUEUES), *sorted(queues)])
-    columns = ("Queue", "Waiting", "Dead letters", "In flight", "Delayed", "Waiting, last hour", "Dead, last hour")
+    lately = (f"Waiting, last {known.lately}", f"Dead, last {known.lately}")
+    columns = ("Queue", "Waiting", "Dead letters", "In flight", "Delayed", *lately)
     rows = tuple(_queue_row(known, name) for name in names)
     table = Table("Messages, counted approximately", columns, rows)
     return Card("queues", "Queues", tables=(table,), wide=True)

@@ -39,7 +39,12 @@ class Point:
 
 
 def drawn(
-    points: Sequence[Point], span_s: float, *, from_zero: bool = True, shown: Callable[[float], str] = number
+    points: Sequence[Point],
+    span_s: float,
+    lately: str,
+    *,
+    from_zero: bool = True,
+    shown: Callable[[float], str] = number,
 ) -> Sparkline | None:
     """Return the chart of what is known, the oldest at the left; None where two points cannot be had.
 
@@ -47,7 +52,8 @@ def drawn(
 
     Args:
         points: the newest first.
-        span_s: how long a time the chart's width is.
+        span_s: how long a time the chart's width is, in seconds.
+        lately: the same in words.
         from_zero: whether the foot is zero; it is the lowest point otherwise.
         shown: how a value is written.
     """
@@ -61,7 +67,7 @@ def drawn(
     return Sparkline(
         line=" ".join(_line(run) for run in runs),
         area=" ".join(_area(run) for run in runs),
-        says=f"Last hour: {shown(min(values))} to {shown(max(values))}, at last {shown(values[-1])}",
+        says=f"Last {lately}: {shown(min(values))} to {shown(max(values))}, at last {shown(values[-1])}",
     )
 
 
