@@ -23,12 +23,12 @@ FROM heartbeats WHERE beaten_at > clock_timestamp() - %(within)s ORDER BY role, 
 _FORGET = "DELETE FROM heartbeats WHERE beaten_at < clock_timestamp() - %(older_than)s"
 _KEEP = "INSERT INTO fleet_snapshots (facts) VALUES (%(facts)s)"
 _PRUNE = "DELETE FROM fleet_snapshots WHERE taken_at < clock_timestamp() - %(older_than)s"
-# The newest first; where there are many, as many as asked for, evenly spread.
+# The newest first; where there are more than asked for, every second of them, or every third, and so on.
 _SNAPSHOTS = """
 SELECT taken_at, extract(epoch FROM clock_timestamp() - taken_at)::float8 AS age_s, facts FROM (
     SELECT taken_at, facts, row_number() OVER (ORDER BY taken_at DESC) - 1 AS place, count(*) OVER () AS found
     FROM fleet_snapshots WHERE taken_at > clock_timestamp() - %(within)s
-) AS recent WHERE place %% greatest(1, found / %(limit)s) = 0 ORDER BY taken_at DESC LIMIT %(limit)s
+) AS recent WHERE place %% greatest(1, (found + %(limit)s - 1) / %(limit)s) = 0 ORDER BY taken_at DESC
 """
 
 
