@@ -105,7 +105,7 @@ def test_only_the_monitor_forgets(members: dict[GroupRole, Pool], role: GroupRol
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FULL = Snapshot(
-    queues={"payment-events": {"main": Depth(visible=1, in_flight=2, delayed=3)}},
+    queues={"payments-events": {"main": Depth(visible=1, in_flight=2, delayed=3)}},
     pending={"back_office": Waiting(count=4, oldest_age_s=5.5)},
     outbox=Waiting(count=0, oldest_age_s=0),
     unknown_payouts={"sandbox": Waiting(count=0, oldest_age_s=0)},

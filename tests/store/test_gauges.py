@@ -103,7 +103,7 @@ def fail(pool: Pool, number: int, outcome: Outcome, reason: str) -> None:
     failures.record(
         pool,
         Failure(
-            queue="payment-events",
+            queue="payments-events",
             sqs_message_id=f"sqs-{number}",
             kind=None,
             message_key=f"sqs:sqs-{number}",
