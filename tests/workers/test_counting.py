@@ -18,12 +18,11 @@ from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import RULES, once
 from tests.kit.lives import DEAR, SECOND, TIERS, creation, id_of, ordered, told
+from tests.kit.shown import every_series, shown
 from workers import catalogue, counting
-from workers.catalogue import CATALOGUE, NO_KIND, NONE, Kind, Metric, Role
+from workers.catalogue import CATALOGUE, NO_KIND, NONE, Role
 from workers.counting import Ended, count
 from workers.metrics import Metrics
-
-Shown = dict[tuple[str, ...], float]
 
 
 @pytest.fixture
@@ -35,21 +34,6 @@ def ended(result: Result | None, queue: Queue, kind: str, **others: Any) -> Ende
     known = {"outcome": result.outcome, "reason": result.code} if result else {}
     times = {"receive_count": 1, "wait_s": 0.1, "critical_s": 0.2, "handling_s": 0.1}
     return Ended(queue=queue, kind=kind, result=result, **{**known, **times, **others})
-
-
-def shown(metrics: Metrics, metric: Metric) -> Shown:
-    """Its series that are not zero; of a histogram its counts."""
-    return {series: value for series, value in every_series(metrics, metric).items() if value}
-
-
-def every_series(metrics: Metrics, metric: Metric) -> Shown:
-    wanted = f"{metric.name}_count" if metric.kind is Kind.HISTOGRAM else metric.name
-    return {
-        tuple(sample.labels[label] for label in metric.labels): sample.value
-        for family in metrics._parents[metric.name].collect()
-        for sample in family.samples
-        if sample.name == wanted
-    }
 
 
 def events(metrics: Metrics, result: Result) -> Result:
