@@ -197,9 +197,9 @@ def test_what_comes_again_is_counted_by_why(metrics: Metrics, outcome: Outcome, 
     assert shown(metrics, catalogue.RETRIES) == {("payments-payouts", "ExecutePayout", why): 1}
 
 
-@pytest.mark.parametrize("outcome", set(Outcome) - {Outcome.RETRY, Outcome.FAULT})
-def test_what_has_ended_does_not_come_again(metrics: Metrics, outcome: Outcome):
-    count(metrics, ended(None, Queue.PAYOUTS, "ExecutePayout", outcome=outcome, reason=None))
+def test_what_has_ended_does_not_come_again(metrics: Metrics):
+    for outcome in set(Outcome) - {Outcome.RETRY, Outcome.FAULT}:
+        count(metrics, ended(None, Queue.PAYOUTS, "ExecutePayout", outcome=outcome, reason=None))
     assert shown(metrics, catalogue.RETRIES) == {}
 
 
@@ -246,11 +246,13 @@ def test_a_kind_on_a_queue_that_is_not_its_own_counts_as_none(metrics: Metrics, 
     assert shown(metrics, catalogue.DECISIONS) == {}
 
 
-@pytest.mark.parametrize("code", Refusal)
-def test_every_refusal_of_a_command_is_a_decision(metrics: Metrics, code: Refusal):
-    commands(metrics, "HoldPayment", Result(Outcome.REFUSED, code))
-    decision = "stale" if code is Refusal.STALE else "denied" if code in DENIALS else "refused"
-    assert shown(metrics, catalogue.DECISIONS) == {("HoldPayment", decision, str(code)): 1}
+def test_every_refusal_of_a_command_is_a_decision(metrics: Metrics):
+    wanted = {}
+    for code in Refusal:
+        commands(metrics, "HoldPayment", Result(Outcome.REFUSED, code))
+        decision = "stale" if code is Refusal.STALE else "denied" if code in DENIALS else "refused"
+        wanted["HoldPayment", decision, str(code)] = 1
+    assert shown(metrics, catalogue.DECISIONS) == wanted
 
 
 def test_no_label_of_what_was_counted_is_an_id(pool: Pool, metrics: Metrics):
