@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -31,6 +32,8 @@ from workers.metrics import Metrics
 from workers.monitor import RETRY_S, Board, Checks, Duty, Intervals, Monitor, QueueLook, TableLook, Watch, WatchedQueue
 
 HOUR = timedelta(hours=1)
+#: Longer than a busy machine takes for anything here.
+wait = partial(until, within_s=20)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Logs = list[Any]
 
@@ -438,12 +441,12 @@ def verified(pool: Pool) -> int:
 def test_a_monitor_looks_at_everything_until_it_is_stopped(watching: Pool, pool: Pool, sqs, metrics):
     with running(watching, sqs, metrics) as found:
         assert [thread.name for thread in found.threads] == ["queue-watch", "table-watch", "check-watch"]
-        until(lambda: metrics.value(catalogue.BROKEN_LINKS) == 0 and depth(metrics, *EVENTS)[0] == 0)
+        wait(lambda: metrics.value(catalogue.BROKEN_LINKS) == 0 and depth(metrics, *EVENTS)[0] == 0)
         created(pool, 1)
         sqs.put("payments-events", "x")
-        until(lambda: metrics.value(catalogue.PENDING, "back_office") == 1 and depth(metrics, *EVENTS)[0] == 1)
-        until(lambda: any((taken.snapshot.payments or {}) for taken in fleet.snapshots(pool, HOUR, 1)))
-        until(lambda: metrics.value(catalogue.INVARIANTS_CHECKED) is not None)
+        wait(lambda: metrics.value(catalogue.PENDING, "back_office") == 1 and depth(metrics, *EVENTS)[0] == 1)
+        wait(lambda: any((taken.snapshot.payments or {}) for taken in fleet.snapshots(pool, HOUR, 1)))
+        wait(lambda: metrics.value(catalogue.INVARIANTS_CHECKED) is not None)
     assert verified(pool) == 1, "once a day"
 
 
@@ -460,11 +463,11 @@ def test_what_was_verified_within_the_interval_is_not_verified_again_after_a_res
     )
     with running(watching, sqs, metrics):
         if runs:
-            until(lambda: verified(pool) == 2)
+            wait(lambda: verified(pool) == 2)
         else:
             assert metrics.value(catalogue.BROKEN_LINKS) == 3, "shown from the start"
             before = metrics.value(catalogue.INVARIANTS_CHECKED)
-            until(lambda: (metrics.value(catalogue.INVARIANTS_CHECKED) or 0) > (before or 0))
+            wait(lambda: (metrics.value(catalogue.INVARIANTS_CHECKED) or 0) > (before or 0))
     assert verified(pool) == 1 + runs
 
 
@@ -487,15 +490,15 @@ def test_a_database_that_is_away_leaves_the_figures_as_they_were_and_is_looked_a
 ):
     created(pool, 1)
     with running(watching, sqs, metrics) as found:
-        until(lambda: metrics.value(catalogue.PENDING, "back_office") == 1)
+        wait(lambda: metrics.value(catalogue.PENDING, "back_office") == 1)
         with shut(server, database_url):
-            until(lambda: {"waiting", "invariants"} <= {log.get("duty") for log in list(logs)}, within_s=10)
+            wait(lambda: {"waiting", "invariants"} <= {log.get("duty") for log in list(logs)})
             assert metrics.value(catalogue.PENDING, "back_office") == 1
             sqs.put("payments-events", "x")
-            until(lambda: depth(metrics, *EVENTS)[0] == 1, what="the queues, which need no database")
+            wait(lambda: depth(metrics, *EVENTS)[0] == 1, what="the queues, which need no database")
             assert all(thread.is_alive() for thread in found.threads)
-        until(lambda: _created(pool, 2), within_s=10, every_s=0.1)
-        until(lambda: metrics.value(catalogue.PENDING, "back_office") == 2, within_s=10)
+        wait(lambda: _created(pool, 2), every_s=0.1)
+        wait(lambda: metrics.value(catalogue.PENDING, "back_office") == 2)
 
 
 def _created(pool: Pool, number: int) -> bool:
@@ -516,6 +519,6 @@ def test_a_monitor_that_starts_without_its_database_lives_and_finds_it_later(
         assert metrics.value(catalogue.PENDING, "back_office") is None
         assert all(thread.is_alive() for thread in found.threads)
     try:
-        until(lambda: metrics.value(catalogue.PENDING, "back_office") == 0, within_s=10)
+        wait(lambda: metrics.value(catalogue.PENDING, "back_office") == 0)
     finally:
         context.__exit__(None, None, None)
