@@ -21,6 +21,7 @@ from starlette.routing import Route
 from store import db
 from store.db import Pool, PoolOptions, Transient
 from tests.kit import messages as m
+from tests.kit.databases import Copies
 from tests.kit.funnel import once, rows
 from tests.kit.proofs import PlainVerifier
 from tests.kit.shown import shown
@@ -48,9 +49,23 @@ def opened(metrics: Metrics, url: str, role: Role = Role.RELAY, **options: Any) 
     return db.open_pool(url, found, watcher=DatabaseWatcher(metrics, role))
 
 
+@pytest.fixture(scope="module")
+def url(copies: Copies) -> Iterator[str]:
+    """A database that these tests share: most of them leave nothing in it."""
+    with copies.one() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pool(url: str) -> Iterator[Pool]:
+    """An open pool on it that nobody watches."""
+    with db.open_pool(url, PoolOptions(size_min=1, wait_s=5)) as found:
+        yield found
+
+
 @pytest.fixture
-def watched(metrics: Metrics, database_url: str) -> Iterator[Pool]:
-    with opened(metrics, database_url, wait_s=5) as found:
+def watched(metrics: Metrics, url: str) -> Iterator[Pool]:
+    with opened(metrics, url, wait_s=5) as found:
         yield found
 
 
@@ -117,17 +132,17 @@ def test_a_connection_that_is_cut_is_lost(metrics: Metrics, watched: Pool, pool:
     assert (operation, sqlstate in {"57", "none"}) == (KIND, True)
 
 
-def test_a_writer_that_has_become_a_reader_is_readonly(metrics: Metrics, watched: Pool, database_url: str):
+def test_a_writer_that_has_become_a_reader_is_readonly(metrics: Metrics, database_url: str):
     name = sql.Identifier(urlsplit(database_url).path.removeprefix("/"))
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
 
-    def write() -> None:
+    def write(watched: Pool) -> None:
         with db.transaction(watched, KIND) as tx:
             tx.send("CREATE TABLE never (id int)", {})
 
-    with pytest.raises(Transient):
-        write()
+    with opened(metrics, database_url, wait_s=5) as reader, pytest.raises(Transient):
+        write(reader)
     assert errors(metrics) == {"readonly": 1}
     assert retries(metrics) == {(KIND, "25"): 1}
 
@@ -143,8 +158,8 @@ def test_a_reader_where_a_writer_is_asked_for_is_readonly(metrics: Metrics, data
     assert found == {"timeout": 1}
 
 
-def test_a_pool_that_has_none_in_time_is_timeout(metrics: Metrics, database_url: str):
-    with opened(metrics, database_url, wait_s=0.1) as pool:
+def test_a_pool_that_has_none_in_time_is_timeout(metrics: Metrics, url: str):
+    with opened(metrics, url, wait_s=0.1) as pool:
         pool.check()
         with db.reading(pool), pytest.raises(Transient):
             db.ping(pool)
@@ -188,7 +203,7 @@ def test_an_error_of_our_own_is_a_rollback_and_nothing_to_try_again(metrics: Met
 
 def test_a_serialization_failure_is_counted_by_its_class(metrics: Metrics, watched: Pool, pool: Pool):
     with pool.connection() as connection:
-        connection.execute("CREATE TABLE counter AS SELECT 1 AS value")
+        connection.execute("CREATE TABLE IF NOT EXISTS counter AS SELECT 1 AS value")
 
     def overtaken() -> None:
         with db.transaction(watched, KIND) as tx:
@@ -205,8 +220,8 @@ def test_a_serialization_failure_is_counted_by_its_class(metrics: Metrics, watch
     assert errors(metrics) == {}
 
 
-def test_a_lock_that_takes_too_long_is_counted_by_its_class(metrics: Metrics, database_url: str, pool: Pool):
-    with opened(metrics, database_url, wait_s=5, lock_s=0.05) as impatient, db.transaction(pool) as holder:
+def test_a_lock_that_takes_too_long_is_counted_by_its_class(metrics: Metrics, url: str, pool: Pool):
+    with opened(metrics, url, wait_s=5, lock_s=0.05) as impatient, db.transaction(pool) as holder:
         holder.send("LOCK TABLE payments IN ACCESS EXCLUSIVE MODE", {})
         holder.ask("SELECT 1 AS held", {}).value()
         with pytest.raises(Transient, match="55P03"), db.transaction(impatient, KIND) as tx:
@@ -242,9 +257,9 @@ def test_the_funnel_names_its_transactions_by_the_kind_of_message(metrics: Metri
 
 
 @pytest.mark.parametrize("role", [Role.MONITOR, Role.STATUS])
-def test_roles_without_such_metrics_count_their_connections_alone(database_url: str, role: Role):
+def test_roles_without_such_metrics_count_their_connections_alone(url: str, role: Role):
     metrics = Metrics(role)
-    with opened(metrics, database_url, role, wait_s=5) as pool:
+    with opened(metrics, url, role, wait_s=5) as pool:
         with db.transaction(pool) as tx:
             tx.send("SELECT 1", {})
         raising(pool, "57P01", "other")
@@ -260,8 +275,8 @@ def scraped(metrics: Metrics) -> dict[str, float]:
     return {name: metrics._parents[f"payments_db_pool_{name}"]._value.get() for name in names}
 
 
-def test_the_figures_of_the_pool_are_those_of_the_scrape(metrics: Metrics, database_url: str):
-    with opened(metrics, database_url, size_min=2, size_max=2, wait_s=5) as pool:
+def test_the_figures_of_the_pool_are_those_of_the_scrape(metrics: Metrics, url: str):
+    with opened(metrics, url, size_min=2, size_max=2, wait_s=5) as pool:
         pool.wait(5)
         watch_pool(metrics, pool)
         before = scraped(metrics)
@@ -377,8 +392,8 @@ def test_the_first_fetch_that_fails_is_counted_too(metrics: Metrics):
     assert (refreshes(metrics), age(metrics)) == ({("ttl", "failed"): 1}, None)
 
 
-def test_an_address_that_holds_its_own_login_has_no_age(metrics: Metrics, database_url: str):
-    watch_credentials(metrics, database_url)
+def test_an_address_that_holds_its_own_login_has_no_age(metrics: Metrics, url: str):
+    watch_credentials(metrics, url)
     assert (age(metrics), refreshes(metrics)) == (None, {})
 
 
