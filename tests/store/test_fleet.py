@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from contracts.fleet import Depth, Snapshot, Waiting
-from store import fleet
-from store.db import Pool, StoreFault
+from store import db, fleet
+from store.db import Pool, PoolOptions, StoreFault
 from store.roles import GroupRole
+from tests.kit.databases import Copies
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
 from tests.kit.members import member
@@ -27,16 +28,41 @@ RUNS = {
 ONE, TWO = UUID(int=1), UUID(int=2)
 
 
-@pytest.fixture
-def members(database_url: str) -> Iterator[dict[GroupRole, Pool]]:
-    with ExitStack() as stack:
-        yield {role: stack.enter_context(member(database_url, role, size_max=1)) for role in RUNS}
-
-
-@pytest.fixture
-def monitor(database_url: str) -> Iterator[Pool]:
-    with member(database_url, GroupRole.MONITOR, size_max=1) as found:
+@pytest.fixture(scope="module")
+def url(copies: Copies) -> Iterator[str]:
+    """A database that these tests share; each finds it empty."""
+    with copies.one() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def shared(url: str) -> Iterator[Pool]:
+    with db.open_pool(url, PoolOptions(size_min=1, wait_s=5)) as found:
+        yield found
+
+
+@pytest.fixture
+def pool(shared: Pool) -> Pool:
+    """An open pool on it, as a superuser."""
+    forge(shared, "DELETE FROM heartbeats", "DELETE FROM fleet_snapshots")
+    return shared
+
+
+@pytest.fixture(scope="module")
+def everybody(url: str) -> Iterator[dict[GroupRole, Pool]]:
+    with ExitStack() as stack:
+        yield {role: stack.enter_context(member(url, role, size_max=1)) for role in RUNS}
+
+
+@pytest.fixture
+def members(pool: Pool, everybody: dict[GroupRole, Pool]) -> dict[GroupRole, Pool]:
+    """A pool with the rights of each group role."""
+    return everybody
+
+
+@pytest.fixture
+def monitor(members: dict[GroupRole, Pool]) -> Pool:
+    return members[GroupRole.MONITOR]
 
 
 def heard(pool: Pool, within: timedelta = HOUR) -> list[tuple[str, str, str | None]]:
