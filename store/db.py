@@ -140,16 +140,23 @@ def connection_class(login_refused: Callable[[], None], watcher: Watcher = NOBOD
             try:
                 return super().connect(*args, **kwargs)
             except psycopg.OperationalError as error:
-                # A refused connection carries no sqlstate, only the server's text.
-                if "authentication failed" in str(error):
+                kind = _unconnected(error)
+                if kind is ConnectionTrouble.AUTH:
                     login_refused()
-                    watcher.disconnected(ConnectionTrouble.AUTH)
-                else:
-                    slow = isinstance(error, errors.ConnectionTimeout)
-                    watcher.disconnected(ConnectionTrouble.TIMEOUT if slow else ConnectionTrouble.CONNECT)
+                watcher.disconnected(kind)
                 raise
 
     return Watched
+
+
+def _unconnected(error: psycopg.OperationalError) -> ConnectionTrouble:
+    """Return why there is no connection; the error carries no sqlstate, only the server's or libpq's text."""
+    if isinstance(error, errors.ConnectionTimeout):
+        return ConnectionTrouble.TIMEOUT
+    if "authentication failed" in str(error):
+        return ConnectionTrouble.AUTH
+    # libpq's, where a server is found that is not what target_session_attrs=read-write asks for.
+    return ConnectionTrouble.READONLY if "session is read-only" in str(error) else ConnectionTrouble.CONNECT
 
 
 #: A server that vanishes without a word, as in a failover, is noticed within these: seconds, but the last one in
@@ -309,7 +316,7 @@ def _told(watcher: Watcher, operation: str, error: psycopg.Error) -> Transient |
     found = translated(error)
     if isinstance(found, Transient):
         watcher.failed(operation, found)
-        if found.reason is TransientReason.CONNECTION:
+        if found.reason is TransientReason.CONNECTION and not (found.sqlstate or "").startswith(_FULL):
             watcher.disconnected(_kind(error))
     return found
 
@@ -326,6 +333,8 @@ def _kind(error: psycopg.Error) -> ConnectionTrouble:
 
 _CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)
 _TIMEOUT = (errors.LockNotAvailable, errors.QueryCanceled, errors.IdleInTransactionSessionTimeout)
+#: A disk or memory that is full fails a statement; the connection stands.
+_FULL = "53"
 #: Classes of sqlstate that say "not now": connection, login (rotated credentials), out of resources, shutting down
 #: or starting up, and a writer that has become a reader after a failover.
 _NOT_NOW = ("08", "28", "53", "57P", "25006")

@@ -24,7 +24,7 @@ FROM heartbeats WHERE beaten_at > clock_timestamp() - %(within)s AND stopped_at 
 _FORGET = "DELETE FROM heartbeats WHERE beaten_at < clock_timestamp() - %(older_than)s"
 _KEEP = "INSERT INTO fleet_snapshots (facts) VALUES (%(facts)s)"
 _PRUNE = "DELETE FROM fleet_snapshots WHERE taken_at < clock_timestamp() - %(older_than)s"
-# The newest first; where there are many, as many as asked for, evenly spread.
+# The newest first; where there are more than asked for, every second of them, or every third, and so on.
 _SNAPSHOTS = """
 SELECT taken_at, extract(epoch FROM clock_timestamp() - taken_at)::float8 AS age_s, facts FROM (
     SELECT taken_at, facts, row_number() OVER (ORDER BY taken_at DESC) - 1 AS place, count(*) OVER () AS found

@@ -76,8 +76,7 @@ class RotatingCredentials:
 
     def _fetch(self) -> None:
         """Fetch the secret; while it cannot be had, the credentials that are there serve on."""
-        reason, self._reason = self._reason, "ttl"
-        ok = False
+        reason, ok = self._reason, False
         try:
             ok = self._ask()
         finally:
@@ -93,7 +92,7 @@ class RotatingCredentials:
                 raise ConnectionError(f"no database credentials: {type(error).__name__}") from None
             _log.warning("credentials not refreshed", error=type(error).__name__)
             return False
-        self._login = login
+        self._login, self._reason = login, "ttl"
         self._fetched_at = self._login_since = clock.monotonic()
         return True
 

@@ -31,7 +31,7 @@ class Identity:
 
 
 class Heart:
-    """Beats from a thread of its own until the stop event, or `stop`. A database that is away hears nothing."""
+    """Beats from a thread of its own until `stop`. A database that is away hears nothing."""
 
     def __init__(self, pool: Pool, who: Identity, every_s: float) -> None:
         """Keep what is told.

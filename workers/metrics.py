@@ -1,5 +1,6 @@
 """The process's metrics: the catalogue's, for one role, on a registry of its own, all of them there from the start."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -47,7 +48,8 @@ class Metrics:
         labels = metric.labels
         if not labels and not metric.known:
             # Without labels the library would show a zero at once.
-            self._parents[metric.name] = _Late(metric, self.registry)
+            self._parents[metric.name] = late = _Late(metric)
+            self.registry.register(late)
         else:
             self._parents[metric.name] = _TYPES[metric.kind](
                 metric.name, metric.help, labels, registry=self.registry, **more
@@ -118,26 +120,31 @@ class _Hooks(Collector):
 
     def __init__(self) -> None:
         self.refreshes: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
 
     def describe(self) -> Iterable[Family]:
         return ()
 
     def collect(self) -> Iterable[Family]:
-        for refresh in self.refreshes:
-            refresh()
+        with self._lock:  # two scrapes at once would count the same growth twice
+            for refresh in self.refreshes:
+                refresh()
         return ()
 
 
-class _Late:
-    """A gauge without labels that is not there before it is set."""
+class _Late(Collector):
+    """A gauge without labels that is not shown before it is set."""
 
-    def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
+    def __init__(self, metric: Metric) -> None:
         self._gauge = Gauge(metric.name, metric.help, registry=None)
-        self._registry = registry
         self._shown = False
+
+    def describe(self) -> Iterable[Family]:
+        return self._gauge.describe()
+
+    def collect(self) -> Iterable[Family]:
+        return self._gauge.collect() if self._shown else ()
 
     def set(self, value: float) -> None:
         self._gauge.set(value)
-        if not self._shown:
-            self._shown = True
-            self._registry.register(self._gauge)
+        self._shown = True

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: By which share an interval is made longer or shorter.
 JITTER = 0.05
+#: What has failed is tried again after so long, in seconds, where its own interval is not shorter.
+RETRY_S = 60.0
 #: How long a stop waits for a look that is under way, in seconds.
 STOP_S = 5.0
 #: A process that has not been heard of for so long is forgotten.
@@ -94,7 +96,7 @@ class Duty:
     Attributes:
         name: for logs.
         every_s: from the beginning of one turn to that of the next, in seconds.
-        do: one turn; what it raises is logged, and it is done again.
+        do: one turn; what it raises is logged, and it is done again, after a minute at the latest.
         due_at: when the next turn begins, by a clock that never goes back.
     """
 
@@ -117,15 +119,18 @@ class Watch:
         for duty in self._duties:
             if not self._stop.is_set() and clock.monotonic() >= duty.due_at:
                 duty.due_at = clock.monotonic() + jittered(duty.every_s, JITTER)
-                self._do(duty)
+                if not self._do(duty):
+                    duty.due_at = min(duty.due_at, clock.monotonic() + jittered(RETRY_S, JITTER))
         return max(0.0, min(duty.due_at for duty in self._duties) - clock.monotonic())
 
-    def _do(self, duty: Duty) -> None:
+    def _do(self, duty: Duty) -> bool:
         try:
             duty.do()
         except Exception as trouble:  # noqa: BLE001 - whatever it is: the others go on, and its figure grows old in sight
             text = str(trouble) if isinstance(trouble, Transient | StoreFault) else None
             _log.warning("look failed", duty=duty.name, error=type(trouble).__name__, detail=text)
+            return False
+        return True
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -1,6 +1,8 @@
 """Metrics: the catalogue's and nothing else, from closed sets, all of them there from the start."""
 
 import re
+import shutil
+import subprocess
 from typing import Any
 
 import boto3
@@ -8,6 +10,7 @@ import pytest
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
+from prometheus_client import exposition
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -87,6 +90,39 @@ def test_a_gauge_of_which_zero_is_not_known_to_be_true_comes_with_its_first_valu
     metrics.set(catalogue.PENDING, 3, "back_office")
     assert shown(metrics, catalogue.OUTBOX_PENDING) == [((), 7)]
     assert shown(metrics, catalogue.PENDING) == [(("back_office",), 3)]
+
+
+def test_a_gauge_is_shown_by_the_scrape_that_finds_its_value():
+    metrics = Metrics(Role.RELAY)
+    metrics.before_scrape(lambda: metrics.set(catalogue.CREDENTIALS_AGE, 60))
+    assert shown(metrics, catalogue.CREDENTIALS_AGE) == [((), 60)]
+
+
+def test_a_gauge_that_nobody_knows_any_more_is_gone_until_it_is_set_again():
+    metrics = Metrics(Role.MONITOR)
+    metrics.clear(catalogue.PENDING, "back_office")
+    metrics.set(catalogue.PENDING, 3, "back_office")
+    metrics.set(catalogue.PENDING, 4, "driver_ic")
+    metrics.clear(catalogue.PENDING, "back_office")
+    assert shown(metrics, catalogue.PENDING) == [(("driver_ic",), 4)]
+    metrics.set(catalogue.PENDING, 5, "back_office")
+    assert sorted(shown(metrics, catalogue.PENDING)) == [(("back_office",), 5), (("driver_ic",), 4)]
+
+
+@pytest.mark.parametrize("role", Role)
+def test_promtool_finds_no_fault_with_what_a_role_shows(role: Role):
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is not installed: it comes with Debian's package `prometheus`"
+    metrics = Metrics(role, version="1.2.3", commit="abc")
+    for metric in CATALOGUE:
+        if role in metric.roles and not metric.known:
+            for series in metric.series:
+                metrics.set(metric, 1, *series)
+    text = exposition.generate_latest(metrics.registry)
+    wanted = {metric.name for metric in CATALOGUE if role in metric.roles and metric.series}
+    assert wanted <= set(re.findall(r"^# TYPE (\S+)", text.decode(), re.MULTILINE))
+    found = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
 
 
 def test_labels_outside_of_the_catalogue_are_a_bug():
