@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.outbound import Destination, OwnOrder
+from contracts.trace import TRACEPARENT, begun, from_traceparent
 from store import outbox
 from store.db import Pool
 from store.outbox import DueRow
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 BACKOFF_FIRST_S = 0.5
 #: By which share a pause is made longer or shorter, so that relays do not march in step.
 BACKOFF_JITTER = 0.2
+#: What a trace adds to an entry, in bytes at most: X-Ray's header, or an attribute with its name and its type.
+TRACE_BYTES_MAX = 100
 #: Error codes that no repetition will cure.
 PERMANENT = frozenset({"MalformedDetail", "InvalidArgument", "InvalidMessageContents", "InvalidParameterValue"})
 _AWS_ERRORS = (BotoCoreError, ClientError)
@@ -181,6 +184,7 @@ class BusSender:
             "DetailType": row.detail_type,
             "Detail": json.dumps(row.payload, separators=(",", ":")),
             "Resources": _resources(row.payload),
+            **_trace_header(row),
         }
 
 
@@ -195,7 +199,8 @@ class QueueSender:
         """Send up to ten messages in one request."""
         by_id = {str(row.outbox_id): row for row in rows}
         entries: Any = [
-            {"Id": name, "MessageBody": json.dumps(row.payload, separators=(",", ":"))} for name, row in by_id.items()
+            {"Id": name, "MessageBody": json.dumps(row.payload, separators=(",", ":")), **_trace_attribute(row)}
+            for name, row in by_id.items()
         ]
         try:
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
@@ -207,7 +212,11 @@ class QueueSender:
 
 
 def as_row(number: int, order: OwnOrder) -> DueRow:
-    """Return an order that stands in no outbox as senders take it; its receipt comes back under `number`."""
+    """Return an order that stands in no outbox as senders take it; its receipt comes back under `number`.
+
+    Nothing incoming has caused it: its trace begins with it, and is the same however often it is posted.
+    """
+    trace = begun(order.identity)
     return DueRow(
         outbox_id=number,
         event_id=order.identity,
@@ -215,9 +224,10 @@ def as_row(number: int, order: OwnOrder) -> DueRow:
         aggregate_seq=0,
         destination=order.destination,
         detail_type=order.kind,
-        payload=order.wire(),
+        payload=order.within(trace).wire(),
         attempts=1,
         created_at=clock.now(),
+        traceparent=trace.traceparent,
     )
 
 
@@ -226,7 +236,7 @@ def chunks(rows: Sequence[DueRow]) -> Iterator[list[DueRow]]:
     chunk: list[DueRow] = []
     size = 0
     for row in rows:
-        row_size = len(json.dumps(row.payload)) + len(row.detail_type)
+        row_size = len(json.dumps(row.payload)) + len(row.detail_type) + TRACE_BYTES_MAX
         if chunk and (len(chunk) == BATCH_MAX or size + row_size > BATCH_BYTES_MAX):
             yield chunk
             chunk, size = [], 0
@@ -249,6 +259,20 @@ def _sorted_out(receipts: Mapping[int, str], failed: Sequence[tuple[DueRow, str]
         late=[row for row, code in failed if code not in PERMANENT],
         rejected=[row for row, code in failed if code in PERMANENT],
     )
+
+
+def _trace_header(row: DueRow) -> dict[str, str]:
+    """Return what carries a row's trace through EventBridge: to its targets it gives no attributes but this."""
+    trace = from_traceparent(row.traceparent)
+    return {} if trace is None else {"TraceHeader": trace.xray_header}
+
+
+def _trace_attribute(row: DueRow) -> dict[str, Any]:
+    """Return what carries a row's trace through Amazon SQS."""
+    trace = from_traceparent(row.traceparent)
+    if trace is None:
+        return {}
+    return {"MessageAttributes": {TRACEPARENT: {"DataType": "String", "StringValue": trace.traceparent}}}
 
 
 def _resources(payload: Mapping[str, Any]) -> list[str]:
