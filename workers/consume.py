@@ -35,6 +35,8 @@ from workers.metrics import Metrics
 from workers.payouts import Asker, ProviderBusy, asks, hints_at_outage
 from workers.quotas import VISIBILITY_MAX_S
 from workers.settings import MAX_RECEIVES
+from workers.tracing import Tracing, within
+from workers.tripwire import as_id
 
 _SETTLEMENTS = {
     Outcome.APPLIED: Settlement.DELETE,
@@ -111,6 +113,11 @@ class _End:
     kind: str | None = None
     left: timedelta | None = None
 
+    @property
+    def payment_id(self) -> str | None:
+        """The payment that it was about, where that is known."""
+        return str(self.result.payment_id) if self.result and self.result.payment_id else None
+
 
 class MessageHandler:
     """Handles deliveries; shared by all threads of a worker."""
@@ -126,6 +133,7 @@ class MessageHandler:
         committed: Callable[[], None] = lambda: None,
         needs: Needs = NOTHING,
         outage_s: tuple[float, float] = (30, 60),
+        tracing: Tracing | None = None,
     ) -> None:
         """Keep what every message needs.
 
@@ -138,6 +146,7 @@ class MessageHandler:
             committed: called after a commit that left something in the outbox.
             needs: the breakers around what messages lean on; without one every message is tried.
             outage_s: between how many seconds a message comes back that met an outage.
+            tracing: where spans go; by default nowhere.
         """
         self._pool = pool
         self._asker = asker
@@ -147,6 +156,7 @@ class MessageHandler:
         self._committed = committed
         self._needs = needs
         self._outage_s = outage_s
+        self._tracing = tracing or Tracing()
         self._log: Logger = logger(__name__)
 
     def __call__(self) -> None:
@@ -157,12 +167,15 @@ class MessageHandler:
 
     def handle(self, delivery: Delivery) -> Outcome:
         """Give a delivery its outcome, settle it accordingly, count it and log it."""
-        started = clock.monotonic()
-        with structlog.contextvars.bound_contextvars(
-            queue=delivery.source.queue, message_id=delivery.arrival.sqs_message_id
+        started, begun_ns = clock.monotonic(), clock.nanoseconds()
+        read = self._read(delivery)
+        parsed = read if isinstance(read, Parsed) else None
+        with (
+            self._tracing.processing(delivery, parsed, begun_ns) as span,
+            structlog.contextvars.bound_contextvars(**delivery.facts),
         ):
             missing = self._missing(delivery)
-            end = _End(Outcome.RETRY, missing) if missing else self._end(delivery)
+            end = _End(Outcome.RETRY, missing) if missing else self._end(delivery, read)
             away = end.outcome is Outcome.RETRY and self._missing(delivery) is not None
             if end.outcome is Outcome.RETRY and delivery.arrival.receive_count >= LAST_RECEIVES and not away:
                 self._keep_reason(delivery, end)
@@ -174,8 +187,21 @@ class MessageHandler:
             )
             if end.result and end.result.published:
                 self._committed()
+            span.ended(end.outcome, end.reason, end.payment_id)
             self._observe(delivery, end, clock.monotonic() - started)
         return end.outcome
+
+    def _read(self, delivery: Delivery) -> Parsed | Exception:
+        """Return the message, or why it is none; its trace has to be known before anything is done about it."""
+        try:
+            return parse(
+                delivery.body,
+                delivery.arrival,
+                sources=self._trust.sources,
+                provider_sources=self._trust.provider_sources,
+            )
+        except Exception as error:  # noqa: BLE001 - what becomes of it is decided in one place
+            return error
 
     def _missing(self, delivery: Delivery) -> str | None:
         """Return what a delivery needs and is not there; only the payouts queue waits for the provider."""
@@ -197,20 +223,16 @@ class MessageHandler:
         doubled = self._outage_s[1] * EVENT_PATIENCE * 2.0 ** (delivery.arrival.receive_count - 1)
         return jittered(min(doubled, EVENT_PATIENCE_MAX_S), EVENT_JITTER)
 
-    def _end(self, delivery: Delivery) -> _End:
-        cause: Cause | None = None
+    def _end(self, delivery: Delivery, read: Parsed | Exception) -> _End:
+        if isinstance(read, Malformed):
+            return self._invalid(delivery, read)
+        if isinstance(read, Exception):
+            return self._fault(delivery, read, None)
+        parsed = within(read, delivery.trace)
+        cause = parsed.cause
         try:
-            parsed = parse(
-                delivery.body,
-                delivery.arrival,
-                sources=self._trust.sources,
-                provider_sources=self._trust.provider_sources,
-            )
-            cause = parsed.cause
             proof = self._proof(delivery, parsed)
             result = self._processed(parsed.stripped(), proof, delivery.arrival.receive_count)
-        except Malformed as flaw:
-            return self._invalid(delivery, flaw)
         except NotYet as wait:
             return _End(Outcome.RETRY, NOT_YET, cause=cause, left=wait.left)
         except (KeysAwayError, ProviderBusy) as trouble:
@@ -321,6 +343,7 @@ class MessageHandler:
             wait_s=max(0.0, critical_s - seconds),
             critical_s=critical_s,
             handling_s=seconds,
+            trace_id=delivery.trace.trace_id,
         )
         count(self._metrics, ended)
         level = "info" if _SETTLEMENTS[end.outcome] is Settlement.DELETE else "warning"
@@ -348,11 +371,11 @@ def _wide(delivery: Delivery, end: _End, kind: str, seconds: float, critical_s: 
     result = end.result
     fields = {
         "message_type": kind,
-        "message_key": end.cause.message_key if end.cause else None,
+        "message_key": as_id(end.cause.message_key) if end.cause else None,
         "receive_count": delivery.arrival.receive_count,
         "outcome": end.outcome,
         "reason": end.reason,
-        "payment_id": str(result.payment_id) if result and result.payment_id else None,
+        "payment_id": end.payment_id,
         "status": result.status if result else None,
         "payment_version": result.version if result else None,
         "duration_ms": round(seconds * 1000, 1),

@@ -21,7 +21,7 @@ from store import db, probe
 from store.db import Pool
 from store.sweep import Patience
 from store.wakeup import Bell, Ear
-from workers import clock, credentials, status
+from workers import catalogue, clock, credentials, status
 from workers.breaker import BothThere, Breaker, State
 from workers.broker import END_S, BrokerOptions, SqsBroker
 from workers.consume import MessageHandler, Needs, Trust
@@ -36,6 +36,7 @@ from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
 from workers.settings import Settings
 from workers.sweep import Sweeper, SweepOptions
+from workers.tracing import Tracing, configure_tracing
 from workers.verifiers import TOKEN_SETTINGS, make_verifier
 
 if TYPE_CHECKING:
@@ -156,8 +157,9 @@ def run_worker(settings: Settings) -> int:
         "command_senders",
         "service_senders",
     )
-    configure_logging("worker", release(), settings.environment, settings.log_level)
     metrics = Metrics()
+    configure_logging("worker", release(), settings.environment, settings.log_level, _redacted_by(metrics))
+    tracing = _tracing("worker", settings)
     source = database_source(settings)
     with stop_signal() as stop, opened_pool(settings, "worker", source=source) as pool:
         provider = make_provider(settings, secrets_client)
@@ -173,6 +175,7 @@ def run_worker(settings: Settings) -> int:
             committed=ringer.committed,
             needs=Needs(breakers.database, breakers.provider),
             outage_s=broker.options.outage_s,
+            tracing=tracing,
         )
         declare_actors(broker, handler)
         worker = Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WORKER_WAKE_UP_MS)
@@ -190,6 +193,15 @@ def run_worker(settings: Settings) -> int:
             ringer.stop()
     _log.info("worker stopped", clean=clean, healthy=healthy)
     return 0 if healthy else 1
+
+
+def _redacted_by(metrics: Metrics) -> Callable[[str], None]:
+    """Return what counts the finds of the tripwire in log lines."""
+    return lambda detector: metrics.inc(catalogue.REDACTIONS, detector)
+
+
+def _tracing(role: str, settings: Settings) -> Tracing:
+    return configure_tracing(role, release(), settings.environment, parent=settings.trace_parent == "parent")
 
 
 def declare_actors(broker: SqsBroker, handler: Callable[[], None]) -> None:
@@ -334,12 +346,13 @@ def _serving(server: Server) -> Iterator[str]:
 def run_relay(settings: Settings) -> int:
     """Run role relay until a signal; return the exit code, 1 when one of its threads has died or is stuck."""
     settings.require("payout_queue_url", "approval_queue_url", "event_bus_name")
-    configure_logging("relay", release(), settings.environment, settings.log_level)
     metrics = Metrics()
+    configure_logging("relay", release(), settings.environment, settings.log_level, _redacted_by(metrics))
+    tracing = _tracing("relay", settings)
     source = database_source(settings)
     with stop_signal() as stop, opened_pool(settings, "relay", source=source, size_max=3) as pool:
         senders, ear = _senders(settings, metrics), Ear(source)
-        relay = _relay(settings, pool, senders, metrics)
+        relay = _relay(settings, pool, senders, metrics, tracing)
         sending = threading.Thread(
             target=relay.run, args=(stop, lambda seconds: nap(ear, stop, seconds)), name="relay", daemon=True
         )
@@ -375,7 +388,9 @@ def _senders(settings: Settings, metrics: Metrics) -> Mapping[Destination, Sende
     }
 
 
-def _relay(settings: Settings, pool: Pool, senders: Mapping[Destination, Sender], metrics: Metrics) -> Relay:
+def _relay(
+    settings: Settings, pool: Pool, senders: Mapping[Destination, Sender], metrics: Metrics, tracing: Tracing
+) -> Relay:
     options = RelayOptions(
         batch=settings.relay_batch,
         lease_s=settings.relay_lease_s,
@@ -383,7 +398,7 @@ def _relay(settings: Settings, pool: Pool, senders: Mapping[Destination, Sender]
         idle_s=settings.relay_idle_s,
         backoff_max_s=settings.relay_backoff_max_s,
     )
-    return Relay(pool, senders, options, metrics)
+    return Relay(pool, senders, options, metrics, tracing)
 
 
 def _sweeper(settings: Settings, pool: Pool, send: Sender, metrics: Metrics, stop: threading.Event) -> Sweeper:
@@ -424,11 +439,12 @@ def relay_liveness(relay: Relay, threads: Sequence[threading.Thread]) -> Callabl
 def run_status(settings: Settings) -> int:
     """Run role status until a signal; return the exit code."""
     settings.require(*TOKEN_SETTINGS)
-    configure_logging("status", release(), settings.environment, settings.log_level)
+    metrics = Metrics()
+    configure_logging("status", release(), settings.environment, settings.log_level, _redacted_by(metrics))
     skew = timedelta(seconds=settings.token_skew_s)
     with stop_signal() as stop, opened_pool(settings, "status") as pool:
         views = status.routes(pool, make_verifier(settings), skew, settings.denials_per_minute)
-        app = application(Metrics().registry, dict, DatabaseReadiness(pool), views)
+        app = application(metrics.registry, dict, DatabaseReadiness(pool), views)
         server = Server(app, settings.host, settings.status_port)
         with _serving(server) as url:
             _log.info("status started", url=url)

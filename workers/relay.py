@@ -24,6 +24,7 @@ from workers.clock import jittered
 from workers.logs import logger
 from workers.metrics import Metrics
 from workers.quotas import BATCH_BYTES_MAX, BATCH_MAX
+from workers.tracing import Tracing
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient
@@ -68,12 +69,18 @@ class Relay:
     """Claims, sends, marks; `run_once` is one round and `run` the loop around it."""
 
     def __init__(
-        self, pool: Pool, senders: Mapping[Destination, Sender], options: RelayOptions, metrics: Metrics
+        self,
+        pool: Pool,
+        senders: Mapping[Destination, Sender],
+        options: RelayOptions,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
     ) -> None:
         self._pool = pool
         self._senders = senders
         self._options = options
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
         self.last_turn = clock.monotonic()
 
     def run_once(self, stop: Event | None = None) -> int:
@@ -97,7 +104,7 @@ class Relay:
                 left = [row for _, unsent in requests[number:] for row in unsent]
                 outbox.postpone(self._pool, dict.fromkeys((row.outbox_id for row in left), 0.0))
                 break
-            self._settle(chunk, self._senders[Destination(destination)](chunk))
+            self._settle(chunk, self._send(destination, chunk))
         return len(rows)
 
     def run(self, stop: Event, nap: Callable[[float], object] | None = None) -> None:
@@ -128,6 +135,13 @@ class Relay:
             else:
                 pause_s = min(pause_s * 1.5, self._options.idle_s)
                 wait(pause_s)
+
+    def _send(self, destination: str, chunk: Sequence[DueRow]) -> Sent:
+        with self._tracing.sending(destination, chunk) as span:
+            sent = self._senders[Destination(destination)](chunk)
+            if sent.late or sent.rejected:
+                span.not_taken()
+        return sent
 
     def _settle(self, chunk: Sequence[DueRow], sent: Sent) -> None:
         """Mark exactly the rows that were taken; the others come again, each after its own back-off."""

@@ -133,13 +133,14 @@ class Settings(BaseSettings):
     prune_every_s: float = Field(600, gt=0)
     prune_batch: int = Field(500, ge=1, le=10_000)
 
-    # Health and status endpoints, logs
+    # Health and status endpoints, logs, spans
     host: str = "127.0.0.1"
     health_port: int = Field(9_100, ge=0, le=65_535)
     status_port: int = Field(8_080, ge=0, le=65_535)
     denials_per_minute: int = Field(PER_MINUTE, ge=0, le=100_000)
     environment: str = PRODUCTION
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    trace_parent: Literal["link", "parent"] = "link"
 
     # A person at the command line
     actor_token: SecretStr | None = None

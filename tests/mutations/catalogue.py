@@ -65,9 +65,9 @@ CATALOGUE = (
         (
             Edit(
                 "workers/relay.py",
-                "            self._settle(destination, self._senders[Destination(destination)](chunk))\n",
+                "            self._settle(chunk, self._send(destination, chunk))\n",
                 '            outbox.mark_published(self._pool, {row.outbox_id: "early" for row in chunk})\n'
-                "            self._settle(destination, self._senders[Destination(destination)](chunk))\n",
+                "            self._settle(chunk, self._send(destination, chunk))\n",
             ),
         ),
         ("tests/workers/hazards/test_relay.py",),
