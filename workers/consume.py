@@ -75,10 +75,14 @@ class Dependency(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What is known of what messages lean on: all of them on the database, the payouts queue on the provider."""
+    """What is known of what messages lean on: all of them on the database, the payouts queue on the provider.
+
+    A message that meets an outage comes back after between `outage_s` seconds.
+    """
 
     database: Dependency | None = None
     provider: Dependency | None = None
+    outage_s: tuple[float, float] = (30, 60)
 
 
 NOTHING = Needs()
@@ -132,7 +136,6 @@ class MessageHandler:
         *,
         committed: Callable[[], None] = lambda: None,
         needs: Needs = NOTHING,
-        outage_s: tuple[float, float] = (30, 60),
         tracing: Tracing | None = None,
     ) -> None:
         """Keep what every message needs.
@@ -145,7 +148,6 @@ class MessageHandler:
             metrics: the process's metrics.
             committed: called after a commit that left something in the outbox.
             needs: the breakers around what messages lean on; without one every message is tried.
-            outage_s: between how many seconds a message comes back that met an outage.
             tracing: where spans go; by default nowhere.
         """
         self._pool = pool
@@ -155,7 +157,6 @@ class MessageHandler:
         self._metrics = metrics
         self._committed = committed
         self._needs = needs
-        self._outage_s = outage_s
         self._tracing = tracing or Tracing()
         self._log: Logger = logger(__name__)
 
@@ -182,7 +183,7 @@ class MessageHandler:
             delivery.settle_as(
                 _SETTLEMENTS[end.outcome],
                 end.reason or "",
-                delay_s=between(*self._outage_s) if away else self._patience_s(delivery, end),
+                delay_s=between(*self._needs.outage_s) if away else self._patience_s(delivery, end),
                 delay_max_s=_delay_max_s(end),
             )
             if end.result and end.result.published:
@@ -220,14 +221,12 @@ class MessageHandler:
             return None
         if self._needs.provider is not None and self._needs.provider.is_there():
             return None  # a single request that failed: it comes back like any other
-        doubled = self._outage_s[1] * EVENT_PATIENCE * 2.0 ** (delivery.arrival.receive_count - 1)
+        doubled = self._needs.outage_s[1] * EVENT_PATIENCE * 2.0 ** (delivery.arrival.receive_count - 1)
         return jittered(min(doubled, EVENT_PATIENCE_MAX_S), EVENT_JITTER)
 
     def _end(self, delivery: Delivery, read: Parsed | Exception) -> _End:
-        if isinstance(read, Malformed):
-            return self._invalid(delivery, read)
         if isinstance(read, Exception):
-            return self._fault(delivery, read, None)
+            return self._unread(delivery, read)
         parsed = within(read, delivery.trace)
         cause = parsed.cause
         try:
@@ -242,6 +241,9 @@ class MessageHandler:
         except Exception as error:  # noqa: BLE001 - a bug must not cost the message: it comes back, and is seen
             return self._fault(delivery, error, cause)
         return _End(result.outcome, result.code, result, cause)
+
+    def _unread(self, delivery: Delivery, error: Exception) -> _End:
+        return self._invalid(delivery, error) if isinstance(error, Malformed) else self._fault(delivery, error, None)
 
     def _waits(self, trouble: KeysAwayError | ProviderBusy, cause: Cause | None) -> _End:
         if isinstance(trouble, KeysAwayError):

@@ -173,8 +173,7 @@ def run_worker(settings: Settings) -> int:
             Trust(frozenset(settings.work_sources), make_verifier(settings), frozenset(settings.provider_sources)),
             metrics,
             committed=ringer.committed,
-            needs=Needs(breakers.database, breakers.provider),
-            outage_s=broker.options.outage_s,
+            needs=Needs(breakers.database, breakers.provider, broker.options.outage_s),
             tracing=tracing,
         )
         declare_actors(broker, handler)

@@ -137,7 +137,7 @@ class Relay:
                 wait(pause_s)
 
     def _send(self, destination: str, chunk: Sequence[DueRow]) -> Sent:
-        with self._tracing.sending(destination, chunk) as span:
+        with self._tracing.sending(destination, [row.traceparent for row in chunk]) as span:
             sent = self._senders[Destination(destination)](chunk)
             if sent.late or sent.rejected:
                 span.not_taken()

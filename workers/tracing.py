@@ -34,7 +34,6 @@ from contracts.inbound import Cause, Parsed
 from contracts.outbound import Destination
 from contracts.outcome import Outcome
 from contracts.trace import TraceContext, from_traceparent
-from store.outbox import DueRow
 from workers.delivery import Delivery
 from workers.logs import logger
 from workers.tripwire import as_id
@@ -99,9 +98,9 @@ class Tracing:
             yield Handling(span)
 
     @contextmanager
-    def sending(self, destination: str, rows: Sequence[DueRow]) -> Iterator["Sending"]:
+    def sending(self, destination: str, traceparents: Sequence[str | None]) -> Iterator["Sending"]:
         """Be in the span of one request, with a link to whatever each of its messages comes of."""
-        contexts = (from_traceparent(row.traceparent) for row in rows)
+        contexts = map(from_traceparent, traceparents)
         span = self._tracer.start_span(
             f"{SEND} {destination}",
             kind=SpanKind.PRODUCER,
@@ -110,7 +109,7 @@ class Tracing:
                 DESTINATION: destination,
                 OPERATION: SEND,
                 OPERATION_TYPE: SEND,
-                MESSAGE_COUNT: len(rows),
+                MESSAGE_COUNT: len(traceparents),
             },
             links=[Link(_span_context(found)) for found in contexts if found is not None],
         )

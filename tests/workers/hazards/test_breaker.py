@@ -307,8 +307,8 @@ def test_a_message_is_not_even_tried_while_the_database_is_away(crowd: Pool):
     with breaking(Patient(well=False)) as breaker:
         until(lambda: breaker.state is State.AWAY)
         rules = Rules(provider="none", senders=SENDERS)
-        needs = Needs(database=breaker)
-        handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, Metrics(), needs=needs, outage_s=(40, 50))
+        needs = Needs(database=breaker, outage_s=(40, 50))
+        handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, Metrics(), needs=needs)
         delivery = Delivery(source, raw)
         handler.handle(delivery)
     assert (delivery.settlement, delivery.reason) == (Settlement.RETRY, DATABASE_AWAY)

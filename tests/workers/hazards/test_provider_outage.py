@@ -157,7 +157,7 @@ def deliver(body: str, queue: Queue, receives: int = 1) -> Delivery:
 
 def handler(pool: Pool, provider: FakeProvider, breaker: Any = None) -> MessageHandler:
     needs = Needs(provider=breaker)
-    return MessageHandler(pool, Asker(pool, provider), RULES, TRUST, Metrics(), needs=needs, outage_s=(30, 60))
+    return MessageHandler(pool, Asker(pool, provider), RULES, TRUST, Metrics(), needs=needs)
 
 
 def test_a_payout_is_not_even_tried_while_the_provider_is_away(pool: Pool, orders: list[str], started):
