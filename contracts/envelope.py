@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from contracts.trace import TraceContext, in_payload, on_arrival, without_trace
+from contracts.traces import TraceContext, in_payload, on_arrival, without_trace
 
 #: The largest body that is parsed, in bytes. Amazon SQS carries up to 1 MiB; ours are a few KiB.
 BODY_BYTES_MAX = 262_144

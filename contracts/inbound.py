@@ -43,7 +43,7 @@ from contracts.envelope import (
     open_envelope,
 )
 from contracts.payment import ActorType, Role
-from contracts.trace import TraceContext, handling
+from contracts.traces import TraceContext, handling
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 

@@ -20,7 +20,7 @@ from contracts.lifecycle import Status
 from contracts.payment import ActorType, PayerType, Payment
 from contracts.payment import Approval as RecordedApproval
 from contracts.refusals import MESSAGES, Refusal
-from contracts.trace import TRACEPARENT, TRACEPARENT_PATTERN, TraceContext
+from contracts.traces import TRACEPARENT, TRACEPARENT_PATTERN, TraceContext
 
 
 class Destination(StrEnum):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dramatiq import Message, MessageProxy
 
 from contracts.envelope import Arrival, Queue
-from contracts.trace import TRACEPARENT, TraceContext, handling
+from contracts.traces import TRACEPARENT, TraceContext, handling
 from workers import clock
 from workers.quotas import BATCH_MAX, VISIBILITY_MAX_S
 

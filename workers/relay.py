@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.outbound import Destination, OwnOrder
-from contracts.trace import TRACEPARENT, begun, from_traceparent
+from contracts.traces import TRACEPARENT, begun, from_traceparent
 from store import outbox
 from store.db import Pool
 from store.outbox import DueRow

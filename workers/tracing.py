@@ -33,7 +33,7 @@ from opentelemetry.util.types import AttributeValue
 from contracts.inbound import Cause, Parsed
 from contracts.outbound import Destination
 from contracts.outcome import Outcome
-from contracts.trace import TraceContext, from_traceparent
+from contracts.traces import TraceContext, from_traceparent
 from workers.delivery import Delivery
 from workers.logs import logger
 from workers.tripwire import as_id

@@ -22,7 +22,7 @@ _UUID = r"(?<![0-9a-fA-F])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?
 _TRACEPARENT = r"(?<![0-9a-f])[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?![0-9a-f])"
 _XRAY_ROOT = r"(?<![0-9a-f])1-[0-9a-f]{8}-[0-9a-f]{24}(?![0-9a-f])"
 #: What may be all digits and is none of what is looked for; the digits after it are looked at by themselves.
-_IDS = f"{_UUID}|{_TRACEPARENT}|{_XRAY_ROOT}"
+_IDS = f"{_UUID}|{_TRACEPARENT}|{_XRAY_ROOT}|sha256:[0-9a-f]{{16}}"
 
 # The order matters: a password in a URL looks like a part of an e-mail address, and so on.
 _DETECTORS = {
@@ -34,8 +34,8 @@ _DETECTORS = {
     ),
     "token": r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*|(?i:\bbearer\s+[\w.~+/-]{12,}=*)",
     "email": r"""[^\s@<>"'(),:;=\[\]{}/]{1,64}@[^\s@<>"'(),:;=\[\]{}/]{1,190}\.[^\W\d_]{2,}""",
-    "card_number": rf"(?P<id>{_IDS})|(?<![\w.])(?!1\d{{12}}(?!\d))\d(?:[ -]?\d){{12,18}}(?![ -]?\d|\w)",
     "phone": rf"(?P<id>{_IDS})|(?<![\w+])\+[1-9](?:[ ().-]{{0,2}}\d){{6,14}}(?!\d)",
+    "card_number": rf"(?P<id>{_IDS})|(?<![\w.])(?!1\d{{12}}(?!\d))\d(?:[ -]?\d){{12,18}}(?![ -]?\d|\w)",
 }
 _FOUND = {name: re.compile(pattern) for name, pattern in _DETECTORS.items()}
 #: What it looks for.

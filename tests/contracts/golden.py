@@ -43,7 +43,7 @@ from contracts.outbound import (
 )
 from contracts.payment import PayerType, Payment, Source
 from contracts.refusals import Refusal
-from contracts.trace import TraceContext
+from contracts.traces import TraceContext
 from tests.kit import messages as m
 
 HERE = Path(__file__).parent

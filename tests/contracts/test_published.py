@@ -21,7 +21,7 @@ from contracts.outbound import (
 from contracts.published import asyncapi, files
 from contracts.published.catalogue import CATALOGUE, EVENT_BUS, Direction, Publication, schema
 from contracts.refusals import MESSAGES, Refusal
-from contracts.trace import TRACEPARENT
+from contracts.traces import TRACEPARENT
 from tests.contracts import golden
 from tests.contracts.regenerate import write_schemas
 from workers.local.template import TEMPLATE_PATH

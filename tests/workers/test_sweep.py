@@ -11,7 +11,7 @@ from contracts import ids
 from contracts.envelope import Queue
 from contracts.outcome import Outcome
 from contracts.provider import Accepted, Reversal
-from contracts.trace import from_traceparent
+from contracts.traces import from_traceparent
 from store import sweep
 from store.db import Pool, Transient, TransientReason
 from store.outbox import DueRow

@@ -238,8 +238,8 @@ def test_z13_an_outage_of_the_real_database_costs_each_message_at_most_two_recei
     broker = SqsBroker(sqs, queues, options, metrics, breaker)  # type: ignore[arg-type]
     breaker.went_away = broker.release_waiting
     rules = Rules(provider="none", senders=SENDERS)
-    needs = Needs(database=breaker)
-    handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, metrics, needs=needs, outage_s=options.outage_s)
+    needs = Needs(database=breaker, outage_s=options.outage_s)
+    handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, metrics, needs=needs)
     declare_actors(broker, handler)
     worker = Worker(broker, worker_threads=4, worker_timeout=50)
     counts = ReceiveCounts(sqs)

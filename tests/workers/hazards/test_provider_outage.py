@@ -290,11 +290,9 @@ class Paying:
         both = BothThere(self.database, self.provider)
         self.broker = SqsBroker(sqs, queues, options, metrics, self.database, both)  # type: ignore[arg-type]
         self.provider.went_away = lambda: self.broker.release_waiting(Queue.PAYOUTS)
-        needs = Needs(self.database, self.provider)
+        needs = Needs(self.database, self.provider, options.outage_s)
         asker = Asker(pool, provider)
-        declare_actors(
-            self.broker, MessageHandler(pool, asker, RULES, TRUST, metrics, needs=needs, outage_s=options.outage_s)
-        )
+        declare_actors(self.broker, MessageHandler(pool, asker, RULES, TRUST, metrics, needs=needs))
         self.worker = Worker(self.broker, worker_threads=4, worker_timeout=50)
 
     def __enter__(self) -> Self:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import trace
+from contracts import traces
 from contracts.envelope import Arrival, Queue
 from contracts.inbound import Parsed
-from contracts.trace import TraceContext, from_traceparent, from_xray_header
+from contracts.traces import TraceContext, from_traceparent, from_xray_header
 from tests.kit import messages as m
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -60,7 +60,7 @@ def test_the_example_of_the_recommendation_is_read_and_written_as_it_is():
     found = from_traceparent(PARENT)
     assert found == TraceContext(TRACE, SPAN, sampled=True)
     assert found.traceparent == PARENT
-    assert len(found.traceparent) == trace.TRACEPARENT_CHARS
+    assert len(found.traceparent) == traces.TRACEPARENT_CHARS
 
 
 @pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("03", True), ("ff", True)])
@@ -224,4 +224,4 @@ def test_a_provider_s_event_and_an_order_of_our_own_are_traced_like_any_other():
 
 
 def test_what_nothing_has_caused_begins_a_trace_that_is_the_same_each_time():
-    assert trace.begun("order", 1) == trace.begun("order", 1) != trace.begun("order", 2)
+    assert traces.begun("order", 1) == traces.begun("order", 1) != traces.begun("order", 2)
