@@ -4,8 +4,7 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,28 +15,8 @@ import structlog
 
 from store import db
 from store.db import PoolOptions, Transient
-from workers.logs import configure_logging, in_places, logger
-
-CHATTY = ("botocore", "boto3", "urllib3", "dramatiq", "uvicorn", "alembic", "psycopg", "psycopg.pool")
-
-
-@contextmanager
-def configured(level: str = "INFO", redacted: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Logging as a role has it, on the standard error that there is now; afterwards as it was."""
-    root = logging.getLogger()
-    handlers, before_level = list(root.handlers), root.level
-    known = {name: logging.getLogger(name).level for name in CHATTY}
-    hook = threading.excepthook
-    configure_logging("worker", "1.2.3", "test", level, redacted)
-    try:
-        yield
-    finally:
-        threading.excepthook = hook
-        root.handlers[:] = handlers
-        root.setLevel(before_level)
-        for name, before in known.items():
-            logging.getLogger(name).setLevel(before)
-        structlog.reset_defaults()
+from tests.kit.logs import CHATTY, configured
+from workers.logs import in_places, logger
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:

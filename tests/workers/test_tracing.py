@@ -203,7 +203,7 @@ def test_without_a_context_a_message_has_the_same_trace_in_each_of_its_deliverie
 def test_the_queue_s_word_is_taken_too_also_of_what_is_no_message(
     pool: Pool, recording: Recording, said: dict[str, TraceContext], expected: TraceContext, body: str
 ):
-    delivery = deliver(body, **said)
+    delivery = deliver(body, attribute=said.get("attribute"), header=said.get("header"))
     handler(pool, Tracing(recording.provider)).handle(delivery)
     [link] = recording.only().links
     assert f"{link.context.span_id:016x}" == expected.span_id
