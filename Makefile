@@ -8,7 +8,7 @@ READY  := .venv/.ready
 POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long test-postgres-15 drills storm payouts contention sweep fuzz mutations check format golden lock clean
+.PHONY: help setup run observe test test-long test-postgres-15 drills storm payouts contention sweep fuzz mutations check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -31,6 +31,9 @@ setup: $(READY) ## Create .venv and the local AWS's own environment (costs nothi
 
 run: $(READY) ## Run the demo and keep serving until Ctrl-C; ONCE=1 ends after the summary, INCIDENTS=N sets its size
 	@trap : INT; $(BIN)/payments demo $(if $(INCIDENTS),--incidents $(INCIDENTS)) $(if $(ONCE),,--serve)
+
+observe: $(READY) ## Run everything with a real Prometheus (Debian's package prometheus) beside it; ONCE=1 ends after the summary
+	@trap : INT; $(BIN)/payments observe $(if $(INCIDENTS),--incidents $(INCIDENTS)) $(if $(ONCE),--once)
 
 test: $(READY) ## Run the tests; ARGS is handed to pytest, as in make test ARGS='-k audit -x'
 	@$(BIN)/python -m pytest $(ARGS)
@@ -79,6 +82,8 @@ check: $(READY) ## Format, lint, types, import contracts and templates; stops at
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	@$(call step,lint-imports)
 	@$(BIN)/lint-imports --no-logo
+	@$(call step,observability)
+	@$(BIN)/python -m deploy.observability.write --check && echo 'Rules and dashboards are what the catalogue makes of them.'
 	@$(call step,cfn-lint)
 	@templates=$$(grep -l '^AWSTemplateFormatVersion' deploy/*.yaml) \
 	    || { echo 'deploy/ holds no CloudFormation template.'; exit 1; }; \
@@ -91,6 +96,7 @@ format: $(READY) ## Format the code and repair what ruff can repair
 golden: $(READY) ## Write the generated goldens anew, then read the diff
 	@$(BIN)/python -m tests.contracts.regenerate
 	@$(BIN)/python -m tests.store.regenerate_schema
+	@$(BIN)/python -m deploy.observability.write
 	@echo 'Written. Read the diff before you commit: each line of it is a change of what we promised.'
 
 lock: ## Compile the lock files from pyproject.toml and ministack.in; UPGRADE=1 takes the newest releases

@@ -70,7 +70,7 @@ def _handled(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, told: Told)
     message, cause = parsed.message, parsed.cause
     route = ROUTES[type(message)]
     subject = route.subject(message, cause)
-    with db.transaction(pool) as tx:
+    with db.transaction(pool, cause.kind) as tx:
         claim = inbox.claim(tx, cause.kind, cause.inbox_key, cause.fingerprint, subject)
         loading = route.load(tx, message, cause)
         person = _Person.load(tx, cause, proof, rules.senders.operators)
@@ -151,7 +151,7 @@ def _turned_away(pool: Pool, parsed: Parsed, rules: Rules, proof: Proof, flaw: F
     message = parsed.message
     cause = replace(parsed.cause, turned_away_as=f"turned-away:{proof.sqs_message_id}")
     subject = ROUTES[type(message)].subject(message, cause)
-    with db.transaction(pool) as tx:
+    with db.transaction(pool, cause.kind) as tx:
         claim = inbox.claim(tx, cause.kind, cause.inbox_key, cause.fingerprint, subject)
         outlived = isinstance(proof.who, Unproven) and proof.who.flaw in OUTLIVED
         settled = inbox.knows(tx, cause.kind, parsed.cause.inbox_key, cause.fingerprint) if outlived else UNSETTLED

@@ -14,12 +14,44 @@ from typing import Any, Generic, LiteralString, TypeVar
 import psycopg
 from psycopg import errors
 from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 T = TypeVar("T")
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
-Pool = ConnectionPool[Connection]
+
+
+class Watcher:
+    """Is told what happens at the database; this one takes no notice. Must be quick, and must not raise."""
+
+    def begin(self) -> float:
+        """Return when a transaction begins, in the watcher's own time."""
+        return 0.0
+
+    def end(self, operation: str, begun: float, *, committed: bool) -> None:
+        """Take notice of a transaction that has ended."""
+
+    def failed(self, operation: str, trouble: "Transient") -> None:
+        """Take notice of work that failed for now."""
+
+    def disconnected(self, kind: "ConnectionTrouble") -> None:
+        """Take notice of a connection that could not be made, or broke."""
+
+
+NOBODY = Watcher()
+#: The operation of whoever names none.
+UNNAMED = "other"
+
+
+class Pool(ConnectionPool[Connection]):
+    """The connection pool of a process.
+
+    Attributes:
+        watcher: is told what happens at its connections.
+    """
+
+    watcher: Watcher = NOBODY
+
 
 #: A violation of these unique keys means that another transaction was faster: try again and meet its row.
 LOST_RACES = frozenset(
@@ -99,7 +131,7 @@ class PoolOptions:
     application: str = "payments"
 
 
-def connection_class(login_refused: Callable[[], None]) -> type[Connection]:
+def connection_class(login_refused: Callable[[], None], watcher: Watcher = NOBODY) -> type[Connection]:
     """Return a connection class that calls `login_refused` when the server refuses the credentials."""
 
     class Watched(psycopg.Connection[Row]):
@@ -111,6 +143,10 @@ def connection_class(login_refused: Callable[[], None]) -> type[Connection]:
                 # A refused connection carries no sqlstate, only the server's text.
                 if "authentication failed" in str(error):
                     login_refused()
+                    watcher.disconnected(ConnectionTrouble.AUTH)
+                else:
+                    slow = isinstance(error, errors.ConnectionTimeout)
+                    watcher.disconnected(ConnectionTrouble.TIMEOUT if slow else ConnectionTrouble.CONNECT)
                 raise
 
     return Watched
@@ -122,7 +158,10 @@ _KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count"
 
 
 def open_pool(
-    conninfo: str | Callable[[], str], options: PoolOptions, login_refused: Callable[[], None] = lambda: None
+    conninfo: str | Callable[[], str],
+    options: PoolOptions,
+    login_refused: Callable[[], None] = lambda: None,
+    watcher: Watcher = NOBODY,
 ) -> Pool:
     """Return an open pool; it connects in the background, so a database that is away is no error yet.
 
@@ -131,6 +170,7 @@ def open_pool(
             rotated credentials are taken up.
         options: limits.
         login_refused: called when the server refuses the credentials, so that fresh ones can be fetched.
+        watcher: is told what happens at the connections.
     """
     server_side = " ".join(
         f"-c {name}={int(seconds * 1000)}"
@@ -140,9 +180,9 @@ def open_pool(
             ("idle_in_transaction_session_timeout", options.idle_in_transaction_s),
         )
     )
-    return ConnectionPool(
+    pool = Pool(
         conninfo,
-        connection_class=connection_class(login_refused),
+        connection_class=connection_class(login_refused, watcher),
         kwargs={
             "autocommit": True,
             "row_factory": dict_row,
@@ -158,8 +198,11 @@ def open_pool(
         timeout=options.wait_s,
         reconnect_timeout=options.reconnect_s,
         name=options.application,
-        open=True,
+        open=False,
     )
+    pool.watcher = watcher
+    pool.open()
+    return pool
 
 
 class Pending(Generic[T]):
@@ -208,24 +251,32 @@ class Tx:
 
 
 @contextmanager
-def transaction(pool: Pool) -> Generator[Tx]:
+def transaction(pool: Pool, operation: str = UNNAMED) -> Generator[Tx]:
     """Open one transaction: return = COMMIT (or ROLLBACK when abandoned), raise = ROLLBACK.
 
     READ COMMITTED. COMMIT travels with the writes, so nothing may be decided on a row count seen afterwards:
     the row lock of the first flight is what excludes a lost update.
 
+    Args:
+        pool: the database.
+        operation: what it is for, from a closed set; the pool's watcher is told.
+
     Raises:
         Transient: the same work may succeed later.
         StoreFault: the database refused a statement of ours.
     """
+    begun, committed = pool.watcher.begin(), False
     try:
         with pool.connection() as connection, connection.pipeline():
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             tx = Tx(connection)
             yield tx
             connection.execute("ROLLBACK" if tx.abandoned else "COMMIT")
+        committed = not tx.abandoned
     except psycopg.Error as error:
-        raise translated(error) from None
+        raise _told(pool.watcher, operation, error) from None
+    finally:
+        pool.watcher.end(operation, begun, committed=committed)
 
 
 @contextmanager
@@ -240,7 +291,7 @@ def reading(pool: Pool) -> Generator[Connection]:
         with pool.connection() as connection:
             yield connection
     except psycopg.Error as error:
-        raise translated(error) from None
+        raise _told(pool.watcher, UNNAMED, error) from None
 
 
 def ping(pool: Pool) -> None:
@@ -251,6 +302,26 @@ def ping(pool: Pool) -> None:
     """
     with reading(pool) as connection:
         connection.execute("SELECT 1")
+
+
+def _told(watcher: Watcher, operation: str, error: psycopg.Error) -> Transient | StoreFault:
+    """Return a driver's error in our own words, and tell the watcher of it."""
+    found = translated(error)
+    if isinstance(found, Transient):
+        watcher.failed(operation, found)
+        if found.reason is TransientReason.CONNECTION:
+            watcher.disconnected(_kind(error))
+    return found
+
+
+def _kind(error: psycopg.Error) -> ConnectionTrouble:
+    if isinstance(error, PoolTimeout):
+        return ConnectionTrouble.TIMEOUT
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return ConnectionTrouble.READONLY
+    if (error.sqlstate or "").startswith("28"):
+        return ConnectionTrouble.AUTH
+    return ConnectionTrouble.LOST
 
 
 _CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)

@@ -15,10 +15,11 @@ INSERT INTO heartbeats (instance_id, role, version, trouble)
 VALUES (%(instance_id)s, %(role)s, %(version)s, left(%(trouble)s, 200))
 ON CONFLICT (instance_id) DO UPDATE SET beaten_at = clock_timestamp(), trouble = EXCLUDED.trouble
 """
+_LEAVE = "UPDATE heartbeats SET stopped_at = clock_timestamp() WHERE instance_id = %(instance_id)s"
 _PROCESSES = """
 SELECT role, version, trouble, extract(epoch FROM clock_timestamp() - started_at)::float8 AS age_s,
        extract(epoch FROM clock_timestamp() - beaten_at)::float8 AS silent_s
-FROM heartbeats WHERE beaten_at > clock_timestamp() - %(within)s ORDER BY role, started_at
+FROM heartbeats WHERE beaten_at > clock_timestamp() - %(within)s AND stopped_at IS NULL ORDER BY role, started_at
 """
 _FORGET = "DELETE FROM heartbeats WHERE beaten_at < clock_timestamp() - %(older_than)s"
 _KEEP = "INSERT INTO fleet_snapshots (facts) VALUES (%(facts)s)"
@@ -28,7 +29,7 @@ _SNAPSHOTS = """
 SELECT taken_at, extract(epoch FROM clock_timestamp() - taken_at)::float8 AS age_s, facts FROM (
     SELECT taken_at, facts, row_number() OVER (ORDER BY taken_at DESC) - 1 AS place, count(*) OVER () AS found
     FROM fleet_snapshots WHERE taken_at > clock_timestamp() - %(within)s
-) AS recent WHERE place %% greatest(1, found / %(limit)s) = 0 ORDER BY taken_at DESC LIMIT %(limit)s
+) AS recent WHERE place %% greatest(1, (found + %(limit)s - 1) / %(limit)s) = 0 ORDER BY taken_at DESC LIMIT %(limit)s
 """
 
 
@@ -72,8 +73,18 @@ def beat(pool: Pool, instance_id: UUID, role: str, version: str, trouble: str | 
         )
 
 
+def leave(pool: Pool, instance_id: UUID) -> None:
+    """Say that a process ends in good order.
+
+    Raises:
+        Transient: the database could not answer now.
+    """
+    with reading(pool) as connection:
+        connection.execute(_LEAVE, {"instance_id": instance_id})
+
+
 def processes(pool: Pool, within: timedelta) -> Sequence[Process]:
-    """Return the processes that were heard of within so much time.
+    """Return the processes that were heard of within so much time, but for those that have said that they end.
 
     Raises:
         Transient: the database could not answer now.

@@ -514,6 +514,7 @@ CREATE TABLE public.heartbeats (
     version text NOT NULL,
     started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     beaten_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    stopped_at timestamp with time zone,
     trouble text,
     CONSTRAINT heartbeats_role CHECK ((role = ANY (ARRAY['worker'::text, 'relay'::text, 'monitor'::text, 'status'::text]))),
     CONSTRAINT heartbeats_trouble CHECK ((length(trouble) <= 200)),
@@ -1293,6 +1294,10 @@ GRANT UPDATE(beaten_at) ON TABLE public.heartbeats TO payments_worker;
 GRANT UPDATE(beaten_at) ON TABLE public.heartbeats TO payments_relay;
 GRANT UPDATE(beaten_at) ON TABLE public.heartbeats TO payments_reader;
 GRANT UPDATE(beaten_at) ON TABLE public.heartbeats TO payments_monitor;
+GRANT UPDATE(stopped_at) ON TABLE public.heartbeats TO payments_worker;
+GRANT UPDATE(stopped_at) ON TABLE public.heartbeats TO payments_relay;
+GRANT UPDATE(stopped_at) ON TABLE public.heartbeats TO payments_reader;
+GRANT UPDATE(stopped_at) ON TABLE public.heartbeats TO payments_monitor;
 GRANT INSERT(trouble),UPDATE(trouble) ON TABLE public.heartbeats TO payments_worker;
 GRANT INSERT(trouble),UPDATE(trouble) ON TABLE public.heartbeats TO payments_relay;
 GRANT INSERT(trouble),UPDATE(trouble) ON TABLE public.heartbeats TO payments_reader;

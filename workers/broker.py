@@ -246,6 +246,11 @@ class SqsBroker(Broker):
         """How many messages are held: waiting or being handled."""
         return len(self.holding)
 
+    @property
+    def busy(self) -> int:
+        """How many messages are being handled."""
+        return sum(delivery.begun_at is not None for delivery in self.holding.deliveries())
+
     # -- receiving
 
     def _hand_over(self, deliveries: list[Delivery]) -> None:

@@ -32,6 +32,7 @@ from workers.health import NotReadyError
 from workers.local import demo as demonstration
 from workers.local.fleet import Fleet, FleetOptions, environment, fleet, with_status
 from workers.local.logins import with_logins
+from workers.local.observing import observed
 from workers.local.processes import LocalStackError, keep
 from workers.local.stack import Running, StackOptions, infrastructure
 from workers.logs import quiet_driver
@@ -84,6 +85,12 @@ def worker() -> None:
 def relay() -> None:
     """Run a relay: send what the outbox holds, and prune what need not be kept."""
     raise typer.Exit(roles.run_relay(settings.load()))
+
+
+@app.command()
+def monitor() -> None:
+    """Run the monitor: watch queues and tables, check invariants and audit chains. One is enough."""
+    raise typer.Exit(roles.run_monitor(settings.load()))
 
 
 @app.command("status")
@@ -164,6 +171,37 @@ def demo(
     if not done:
         _talk.print(f"Not every payment was completed; the logs are in {data_dir / 'logs'}.")
         raise typer.Exit(1)
+
+
+@app.command()
+def observe(
+    *,
+    incidents: Annotated[int, typer.Option(min=1, max=100_000, help="How many jobs are finished.")] = 25,
+    once: Annotated[bool, typer.Option("--once", help="End after the summary.")] = False,
+    prometheus_port: Annotated[int, typer.Option(min=1, max=65_535, help="Prometheus's; another if taken.")] = 9_090,
+    data_dir: DataDir = DATA_DIR,
+    workers: Workers = 1,
+    threads: Threads = 8,
+    port: Port = 8080,
+    fsync: Fsync = True,
+) -> None:
+    """Run everything with a real Prometheus beside it, finish some jobs, and show where to look.
+
+    Prometheus itself must be installed (Debian's package `prometheus`). Exit codes: 0 all was seen, 1 it was not.
+    """
+    with (
+        _stoppable(),
+        _stack(data_dir, None, fsync=fsync) as running,
+        fleet(running, _fleet_options(data_dir, workers, threads, port)) as members,
+        observed(members, data_dir, prometheus_port, _say) as watcher,
+    ):
+        done = demonstration.run(running, incidents, _out)
+        seen = watcher.seen(incidents)
+        _out.print(watcher.summary())
+        if once:
+            raise typer.Exit(0 if done and seen else 1)
+        _announce(with_status(running, members), json=False, exports=False)
+        _keep_running(lambda: _check(running, members))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ costs one failed connection at most.
 import json
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -23,6 +23,17 @@ REFRESH_COOLDOWN_S = 10.0
 _log = logger(__name__)
 
 
+class Fetched(Protocol):
+    """Is told that credentials were fetched, or could not be."""
+
+    def __call__(self, reason: str, *, ok: bool) -> None:
+        """Take notice."""
+
+
+def _nobody(reason: str, *, ok: bool) -> None:
+    """Take no notice."""
+
+
 class RotatingCredentials:
     """The database's address with its current credentials; safe to share between threads."""
 
@@ -34,6 +45,11 @@ class RotatingCredentials:
         self._lock = threading.Lock()
         self._login: dict[str, str] = {}
         self._fetched_at = float("-inf")
+        #: When the login that is in use was fetched; not `_fetched_at`, which a refused login sets back.
+        self._login_since: float | None = None
+        self._reason = "ttl"
+        #: Called after each try to fetch, with the reason (`ttl`, `auth_failure`) and its success.
+        self.fetched: Fetched = _nobody
 
     def __call__(self) -> str:
         """Return what a new connection needs, as a libpq connection string.
@@ -51,9 +67,24 @@ class RotatingCredentials:
         with self._lock:
             if clock.monotonic() - self._fetched_at > REFRESH_COOLDOWN_S:
                 self._fetched_at = float("-inf")
+                self._reason = "auth_failure"
+
+    @property
+    def age_s(self) -> float | None:
+        """How old the credentials in use are, in seconds; None before there are any."""
+        return None if self._login_since is None else clock.monotonic() - self._login_since
 
     def _fetch(self) -> None:
         """Fetch the secret; while it cannot be had, the credentials that are there serve on."""
+        reason, self._reason = self._reason, "ttl"
+        ok = False
+        try:
+            ok = self._ask()
+        finally:
+            self.fetched(reason, ok=ok)
+
+    def _ask(self) -> bool:
+        """Return whether there are fresh ones."""
         try:
             secret = json.loads(self._client.get_secret_value(SecretId=self._secret_arn)["SecretString"])
             login = {"user": str(secret["username"]), "password": str(secret["password"])}
@@ -61,9 +92,10 @@ class RotatingCredentials:
             if not self._login:
                 raise ConnectionError(f"no database credentials: {type(error).__name__}") from None
             _log.warning("credentials not refreshed", error=type(error).__name__)
-            return
+            return False
         self._login = login
-        self._fetched_at = clock.monotonic()
+        self._fetched_at = self._login_since = clock.monotonic()
+        return True
 
 
 Source = str | RotatingCredentials

@@ -14,9 +14,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from store import db, reads
 from store.db import Pool, StoreFault, Transient
@@ -30,6 +32,8 @@ READY_TURN_S = 1.0
 SERVER_TURN_S = 5.0
 
 Check = Callable[[], Mapping[str, Any]]
+#: Is told of each request: the template of its route ("none" without one), its method, the status, the seconds.
+Observed = Callable[[str, str, int, float], None]
 
 
 class NotReadyError(Exception):
@@ -44,7 +48,13 @@ def problem(status: int, title: str, detail: str = "", headers: Mapping[str, str
     return JSONResponse(body, status_code=status, headers=headers, media_type="application/problem+json")
 
 
-def application(registry: CollectorRegistry, alive: Check, ready: Check, more: Sequence[Route] = ()) -> Starlette:
+def application(
+    registry: CollectorRegistry,
+    alive: Check,
+    ready: Check,
+    more: Sequence[Route] = (),
+    observed: Observed = lambda *_: None,
+) -> Starlette:
     """Return the role's HTTP application.
 
     Args:
@@ -52,6 +62,7 @@ def application(registry: CollectorRegistry, alive: Check, ready: Check, more: S
         alive: returns what `/health` says; raises NotReadyError when the process is broken.
         ready: returns what `/ready` says; raises NotReadyError when it could not work now.
         more: further read-only routes.
+        observed: is told of each request.
     """
     routes = [
         Route("/health", _at_once(alive), methods=["GET"]),
@@ -60,9 +71,39 @@ def application(registry: CollectorRegistry, alive: Check, ready: Check, more: S
         *more,
     ]
     handlers = {HTTPException: _http_problem, Transient: _database_away, StoreFault: _fault, Exception: _fault}
-    app = Starlette(routes=routes, exception_handlers=handlers)
+    watched = Middleware(_Watched, routes=routes, observed=observed)
+    app = Starlette(routes=routes, exception_handlers=handlers, middleware=[watched])
     app.router.redirect_slashes = False  # an address is right, or there is nothing at it
     return app
+
+
+class _Watched:
+    """Times each request and tells of it, with its route as a template: a path may hold an id."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[Route], observed: Observed) -> None:
+        self._app = app
+        self._routes = routes
+        self._observed = observed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status = clock.monotonic(), 500
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        finally:
+            self._observed(self._template(scope), scope["method"], status, clock.monotonic() - begun)
+
+    def _template(self, scope: Scope) -> str:
+        return next((route.path for route in self._routes if route.matches(scope)[0] is not Match.NONE), "none")
 
 
 def _at_once(check: Check) -> Callable[[Request], Awaitable[Response]]:

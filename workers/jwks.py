@@ -72,6 +72,7 @@ class KeySet:
         cooldown_s: float = 30,
         stale_max_s: float = 86_400,
         now: Callable[[], float] = clock.monotonic,
+        fetched: Callable[[bool], None] = lambda _ok: None,
     ) -> None:
         """Keep where the keys come from; nothing is fetched before the first key is wanted.
 
@@ -81,7 +82,9 @@ class KeySet:
             cooldown_s: the pause after a failed fetch, and between two fetches for unknown kids.
             stale_max_s: how old keys may become when no fetch succeeds.
             now: the seconds of a clock that never goes back.
+            fetched: called after each fetch with its success.
         """
+        self._fetched = fetched
         self._source = source
         self._ttl_s = ttl_s
         self._cooldown_s = cooldown_s
@@ -157,6 +160,7 @@ class KeySet:
                     self._remember(kid)
                 self._is_refreshing = False
                 self._changed.notify_all()
+            self._fetched(keys is not None)
 
     def _remember(self, kid: str) -> None:
         """Remember whether the kid was looked for in vain, and for twice as long each time that it was."""

@@ -74,6 +74,14 @@ LOG_KEYS = OWN_KEYS | {
     "transfer_ids",
     "field",
     "problem",
+    # the monitor
+    "duty",
+    "detail",
+    "invariant",
+    "seq",
+    "payments",
+    "links",
+    "broken",
     # processes and what they lean on
     "url",
     "threads",

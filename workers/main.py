@@ -18,19 +18,22 @@ from contracts.envelope import Queue
 from contracts.outbound import Destination
 from contracts.provider import PayoutProvider
 from store import db, probe
-from store.db import Pool
+from store.db import Pool, Watcher
 from store.sweep import Patience
 from store.wakeup import Bell, Ear
 from workers import catalogue, clock, credentials, status
 from workers.breaker import BothThere, Breaker, State
 from workers.broker import END_S, BrokerOptions, SqsBroker
+from workers.catalogue import Role
 from workers.consume import MessageHandler, Needs, Trust
 from workers.delivery import inbound_queue
 from workers.doorbell import Ringer, nap
 from workers.health import Check, DatabaseReadiness, NotReadyError, Server, application
+from workers.heartbeat import Heart, Identity
 from workers.housekeeping import Housekeeper, PruneOptions
 from workers.logs import configure_logging, logger
 from workers.metrics import Metrics
+from workers.monitor import Board, Checks, Intervals, Monitor, QueueLook, TableLook, WatchedQueue
 from workers.payouts import Asker
 from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
@@ -38,8 +41,10 @@ from workers.settings import Settings
 from workers.sweep import Sweeper, SweepOptions
 from workers.tracing import Tracing, configure_tracing
 from workers.verifiers import TOKEN_SETTINGS, make_verifier
+from workers.watching import DatabaseWatcher, flaw_counter, key_counter, request_counter, watch_credentials, watch_pool
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.client import CloudWatchClient
     from mypy_boto3_events.client import EventBridgeClient
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
     from mypy_boto3_sqs.client import SQSClient
@@ -91,6 +96,11 @@ def events_client(*, attempts: int = AWS_ATTEMPTS) -> "EventBridgeClient":
     return boto3.client("events", config=_aws_config(AWS_READ_TIMEOUT_S, 4, attempts))
 
 
+def cloudwatch_client() -> "CloudWatchClient":
+    """Return a CloudWatch client."""
+    return boto3.client("cloudwatch", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
+
+
 def secrets_client() -> "SecretsManagerClient":
     """Return a Secrets Manager client."""
     return boto3.client("secretsmanager", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
@@ -113,15 +123,20 @@ def database_source(settings: Settings) -> credentials.Source:
 
 @contextmanager
 def opened_pool(
-    settings: Settings, role: str, *, source: credentials.Source | None = None, size_max: int | None = None
+    settings: Settings,
+    role: str,
+    *,
+    source: credentials.Source | None = None,
+    size_max: int | None = None,
+    watcher: Watcher = db.NOBODY,
 ) -> Generator[Pool]:
     """Open the role's connection pool and close it at the end."""
     source = source or database_source(settings)
     options = settings.pool_options(role, size_max=size_max)
     if isinstance(source, str):
-        pool = db.open_pool(source, options)
+        pool = db.open_pool(source, options, watcher=watcher)
     else:
-        pool = db.open_pool(source, options, source.login_refused)
+        pool = db.open_pool(source, options, source.login_refused, watcher)
     try:
         yield pool
     finally:
@@ -157,11 +172,11 @@ def run_worker(settings: Settings) -> int:
         "command_senders",
         "service_senders",
     )
-    metrics = Metrics()
-    configure_logging("worker", release(), settings.environment, settings.log_level, _redacted_by(metrics))
-    tracing = _tracing("worker", settings)
+    metrics = _metrics(settings, Role.WORKER)
+    _log_as(Role.WORKER, settings, metrics)
+    tracing = _tracing(Role.WORKER, settings)
     source = database_source(settings)
-    with stop_signal() as stop, opened_pool(settings, "worker", source=source) as pool:
+    with stop_signal() as stop, _watched_pool(settings, Role.WORKER, metrics, source) as pool:
         provider = make_provider(settings, secrets_client)
         breakers = _breakers(settings, pool, source, provider, metrics)
         broker = _broker(settings, breakers, metrics)
@@ -170,7 +185,11 @@ def run_worker(settings: Settings) -> int:
             pool,
             Asker(pool, provider, timedelta(seconds=settings.submit_grace_s)),
             settings.rules(),
-            Trust(frozenset(settings.work_sources), make_verifier(settings), frozenset(settings.provider_sources)),
+            Trust(
+                frozenset(settings.work_sources),
+                make_verifier(settings, key_counter(metrics)),
+                frozenset(settings.provider_sources),
+            ),
             metrics,
             committed=ringer.committed,
             needs=Needs(breakers.database, breakers.provider, broker.options.outage_s),
@@ -178,28 +197,61 @@ def run_worker(settings: Settings) -> int:
         )
         declare_actors(broker, handler)
         worker = Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WORKER_WAKE_UP_MS)
-        alive = worker_liveness(worker, broker, settings, [ringer.thread, *breakers.threads()])
-        app = application(metrics.registry, alive, worker_readiness(breakers.database, DatabaseReadiness(pool)))
+        heart = _heart(settings, Role.WORKER, pool)
+        alive = worker_liveness(worker, broker, settings, [ringer.thread, heart.thread, *breakers.threads()])
+        heart.checks = (alive, breakers.check)
+        ready = worker_readiness(breakers.database, DatabaseReadiness(pool))
+        app = application(metrics.registry, alive, ready, observed=request_counter(metrics))
+        _show_threads(metrics, broker, settings.worker_threads)
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             ringer.start()
+            heart.start()
             breakers.start()
             worker.start()
             broker.start()
             _log.info("worker started", url=url, threads=settings.worker_threads)
             healthy = _watch(stop, alive)
             clean = _drain(worker, broker, settings.stop_budget_s)
+            metrics.inc(catalogue.SHUTDOWNS, "clean" if clean else "forced")
+            heart.stop()
             breakers.stop()
             ringer.stop()
     _log.info("worker stopped", clean=clean, healthy=healthy)
     return 0 if healthy else 1
 
 
-def _redacted_by(metrics: Metrics) -> Callable[[str], None]:
-    """Return what counts the finds of the tripwire in log lines."""
-    return lambda detector: metrics.inc(catalogue.REDACTIONS, detector)
+def _metrics(settings: Settings, role: Role) -> Metrics:
+    return Metrics(role, version=release(), commit=settings.commit)
 
 
-def _tracing(role: str, settings: Settings) -> Tracing:
+@contextmanager
+def _watched_pool(
+    settings: Settings, role: Role, metrics: Metrics, source: credentials.Source, *, size_max: int | None = None
+) -> Generator[Pool]:
+    """Open a role's pool, with everything about it counted."""
+    watch_credentials(metrics, source)
+    watcher = DatabaseWatcher(metrics, role)
+    with opened_pool(settings, role, source=source, size_max=size_max, watcher=watcher) as pool:
+        watch_pool(metrics, pool)
+        yield pool
+
+
+def _heart(settings: Settings, role: Role, pool: Pool) -> Heart:
+    return Heart(pool, Identity(role, release()), settings.heartbeat_every_s)
+
+
+def _show_threads(metrics: Metrics, broker: SqsBroker, threads: int) -> None:
+    metrics.set(catalogue.THREADS, threads)
+    metrics.before_scrape(lambda: metrics.set(catalogue.BUSY_THREADS, broker.busy))
+
+
+def _log_as(role: Role, settings: Settings, metrics: Metrics) -> None:
+    """Log as a role does; what the tripwire takes out of a line is counted."""
+    redacted = lambda detector: metrics.inc(catalogue.REDACTIONS, detector)  # noqa: E731 - one expression
+    configure_logging(role, release(), settings.environment, settings.log_level, redacted)
+
+
+def _tracing(role: Role, settings: Settings) -> Tracing:
     return configure_tracing(role, release(), settings.environment, parent=settings.trace_parent == "parent")
 
 
@@ -263,6 +315,16 @@ class Breakers:
     def threads(self) -> list[threading.Thread]:
         """Return the threads that should be alive."""
         return [self.database.thread, self.provider.thread]
+
+    def check(self) -> None:
+        """Raise where something is away.
+
+        Raises:
+            NotReadyError: names it.
+        """
+        for name, breaker in (("database", self.database), ("provider", self.provider)):
+            if breaker.is_away:
+                raise NotReadyError(f"{name}_away")
 
 
 def _breakers(
@@ -345,11 +407,11 @@ def _serving(server: Server) -> Iterator[str]:
 def run_relay(settings: Settings) -> int:
     """Run role relay until a signal; return the exit code, 1 when one of its threads has died or is stuck."""
     settings.require("payout_queue_url", "approval_queue_url", "event_bus_name")
-    metrics = Metrics()
-    configure_logging("relay", release(), settings.environment, settings.log_level, _redacted_by(metrics))
-    tracing = _tracing("relay", settings)
+    metrics = _metrics(settings, Role.RELAY)
+    _log_as(Role.RELAY, settings, metrics)
+    tracing = _tracing(Role.RELAY, settings)
     source = database_source(settings)
-    with stop_signal() as stop, opened_pool(settings, "relay", source=source, size_max=3) as pool:
+    with stop_signal() as stop, _watched_pool(settings, Role.RELAY, metrics, source, size_max=3) as pool:
         senders, ear = _senders(settings, metrics), Ear(source)
         relay = _relay(settings, pool, senders, metrics, tracing)
         sending = threading.Thread(
@@ -357,10 +419,13 @@ def run_relay(settings: Settings) -> int:
         )
         housekeeper = _housekeeper(settings, pool, metrics, stop)
         sweeper = _sweeper(settings, pool, senders[Destination.PAYOUTS], metrics, stop)
-        alive = relay_liveness(relay, [sending, housekeeper.thread, sweeper.thread])
-        app = application(metrics.registry, alive, DatabaseReadiness(pool))
+        heart = _heart(settings, Role.RELAY, pool)
+        alive = relay_liveness(relay, [sending, housekeeper.thread, sweeper.thread, heart.thread])
+        heart.checks = (alive,)
+        app = application(metrics.registry, alive, DatabaseReadiness(pool), observed=request_counter(metrics))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             sending.start()
+            heart.start()
             housekeeper.start()
             sweeper.start()
             _log.info("relay started", url=url)
@@ -369,6 +434,7 @@ def run_relay(settings: Settings) -> int:
             sending.join(RELAY_STOP_S)
             housekeeper.join()
             sweeper.join()
+            heart.stop()
             if not sending.is_alive():
                 ear.close()
     _log.info("relay stopped", healthy=healthy)
@@ -423,10 +489,10 @@ def _housekeeper(settings: Settings, pool: Pool, metrics: Metrics, stop: threadi
 
 def relay_liveness(relay: Relay, threads: Sequence[threading.Thread]) -> Callable[[], Mapping[str, Any]]:
     """Return the check behind a relay's `/health`: its threads live, and it has begun a turn not long ago."""
+    living = thread_liveness(threads)
 
     def check() -> Mapping[str, Any]:
-        if dead := [thread.name for thread in threads if not thread.is_alive()]:
-            raise NotReadyError(f"dead threads: {', '.join(dead)}")
+        living()
         age_s = clock.monotonic() - relay.last_turn
         if age_s > RELAY_STUCK_S:
             raise NotReadyError("relay stuck")
@@ -438,17 +504,99 @@ def relay_liveness(relay: Relay, threads: Sequence[threading.Thread]) -> Callabl
 def run_status(settings: Settings) -> int:
     """Run role status until a signal; return the exit code."""
     settings.require(*TOKEN_SETTINGS)
-    metrics = Metrics()
-    configure_logging("status", release(), settings.environment, settings.log_level, _redacted_by(metrics))
+    metrics = _metrics(settings, Role.STATUS)
+    _log_as(Role.STATUS, settings, metrics)
     skew = timedelta(seconds=settings.token_skew_s)
-    with stop_signal() as stop, opened_pool(settings, "status") as pool:
-        views = status.routes(pool, make_verifier(settings), skew, settings.denials_per_minute)
-        app = application(metrics.registry, dict, DatabaseReadiness(pool), views)
+    source = database_source(settings)
+    with stop_signal() as stop, _watched_pool(settings, Role.STATUS, metrics, source) as pool:
+        verifier = make_verifier(settings, key_counter(metrics))
+        limit = settings.denials_per_minute
+        views = status.routes(pool, verifier, skew, limit, flawed=flaw_counter(metrics))
+        if settings.status_page == "on":
+            from workers import page  # noqa: PLC0415 - templates: no other role or command has any
+
+            views += page.routes(pool, settings.status_refresh_s)
+        app = application(metrics.registry, dict, DatabaseReadiness(pool), views, observed=request_counter(metrics))
         server = Server(app, settings.host, settings.status_port)
+        heart = _heart(settings, Role.STATUS, pool)
+        heart.checks = (lambda: _alive(server),)
         with _serving(server) as url:
+            heart.start()
             _log.info("status started", url=url)
             healthy = _watch(stop, lambda: _alive(server))
+            heart.stop()
     return 0 if healthy else 1
+
+
+def run_monitor(settings: Settings) -> int:
+    """Run role monitor until a signal; return the exit code, 1 when one of its threads has died."""
+    settings.require("event_queue_url", "command_queue_url", "payout_queue_url", "approval_queue_url")
+    metrics = _metrics(settings, Role.MONITOR)
+    _log_as(Role.MONITOR, settings, metrics)
+    source = database_source(settings)
+    with stop_signal() as stop, _watched_pool(settings, Role.MONITOR, metrics, source, size_max=4) as pool:
+        watching = _monitor(settings, pool, metrics, stop)
+        heart = _heart(settings, Role.MONITOR, pool)
+        alive = thread_liveness([*watching.threads, heart.thread])
+        heart.checks = (alive,)
+        app = application(metrics.registry, alive, DatabaseReadiness(pool), observed=request_counter(metrics))
+        with _serving(Server(app, settings.host, settings.health_port)) as url:
+            watching.start()
+            heart.start()
+            _log.info("monitor started", url=url)
+            healthy = _watch(stop, alive)
+            stop.set()
+            heart.stop()
+            watching.join()
+    _log.info("monitor stopped", healthy=healthy)
+    return 0 if healthy else 1
+
+
+def _monitor(settings: Settings, pool: Pool, metrics: Metrics, stop: threading.Event) -> Monitor:
+    sqs, cloudwatch, board = sqs_client(settings, connections=2), cloudwatch_client(), Board()
+    metrics.count_requests(sqs)
+    metrics.count_requests(cloudwatch)
+    intervals = Intervals(
+        tables_s=settings.monitor_every_s,
+        queues_s=settings.queue_look_every_s,
+        ages_s=settings.queue_age_every_s,
+        counts_s=settings.count_every_s,
+        invariants_s=settings.invariants_every_s,
+        chains_s=settings.audit_verify_every_s,
+        keep_s=settings.snapshot_keep_s,
+    )
+    return Monitor(
+        QueueLook(sqs, _watched_queues(settings, sqs), metrics, board),
+        TableLook(pool, metrics, board),
+        Checks(pool, metrics, board),
+        intervals,
+        cloudwatch,
+        stop,
+    )
+
+
+def _watched_queues(settings: Settings, client: "SQSClient") -> list[WatchedQueue]:
+    urls = {
+        Queue.EVENTS: settings.event_queue_url,
+        Queue.COMMANDS: settings.command_queue_url,
+        Queue.PAYOUTS: settings.payout_queue_url,
+    }
+    found = [WatchedQueue(catalogue.APPROVALS_QUEUE, catalogue.MAIN, settings.approval_queue_url or "")]
+    for source in (inbound_queue(client, queue, url) for queue, url in urls.items() if url):
+        found.append(WatchedQueue(source.queue, catalogue.MAIN, source.url))
+        found.append(WatchedQueue(source.queue, catalogue.DEAD_LETTERS, source.dead_letter_url))
+    return found
+
+
+def thread_liveness(threads: Sequence[threading.Thread]) -> Callable[[], Mapping[str, Any]]:
+    """Return the check behind a role's `/health` that needs its threads alive and nothing else."""
+
+    def check() -> Mapping[str, Any]:
+        if dead := [thread.name for thread in threads if not thread.is_alive()]:
+            raise NotReadyError(f"dead threads: {', '.join(dead)}")
+        return {"threads": len(threads)}
+
+    return check
 
 
 def _alive(server: Server) -> Mapping[str, Any]:

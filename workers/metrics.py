@@ -1,9 +1,11 @@
 """The process's metrics: the catalogue's, for one role, on a registry of its own, all of them there from the start."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import Metric as Family
+from prometheus_client.registry import Collector
 
 from workers import catalogue
 from workers.catalogue import AWS_OPERATIONS, CATALOGUE, OTHER, Kind, Metric, Role
@@ -30,6 +32,8 @@ class Metrics:
             commit: what it was built from.
         """
         self.registry = CollectorRegistry()
+        self._hooks = _Hooks()
+        self.registry.register(self._hooks)  # the first: it brings up to date what the others show
         self._parents: dict[str, Any] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         for metric in CATALOGUE:
@@ -78,6 +82,11 @@ class Metrics:
         """
         self._child(metric, labels).set(value)
 
+    def clear(self, metric: Metric, *labels: str) -> None:
+        """Show a gauge no more, until it is set again: nobody knows its value."""
+        if self._children.pop((metric.name, labels), None) is not None:
+            self._parents[metric.name].remove(*labels)
+
     def observe(self, metric: Metric, value: float, *labels: str, trace_id: str | None = None) -> None:
         """Measure; an exemplar leads from a bucket to one message's trace.
 
@@ -90,6 +99,10 @@ class Metrics:
         """Return what is there now, or None; for a histogram `sample` is `_sum` or `_count`."""
         return self.registry.get_sample_value(f"{metric.name}{sample}", dict(zip(metric.labels, labels, strict=True)))
 
+    def before_scrape(self, refresh: Callable[[], None]) -> None:
+        """Call a function whenever the metrics are asked for: it sets gauges to what they are now."""
+        self._hooks.refreshes.append(refresh)
+
     def count_requests(self, client: Any) -> None:
         """Count every request of an AWS client, its own repetitions too, by operation."""
 
@@ -98,6 +111,21 @@ class Metrics:
             self.inc(catalogue.AWS_REQUESTS, operation if operation in AWS_OPERATIONS else OTHER)
 
         client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", sent)
+
+
+class _Hooks(Collector):
+    """Shows nothing itself."""
+
+    def __init__(self) -> None:
+        self.refreshes: list[Callable[[], None]] = []
+
+    def describe(self) -> Iterable[Family]:
+        return ()
+
+    def collect(self) -> Iterable[Family]:
+        for refresh in self.refreshes:
+            refresh()
+        return ()
 
 
 class _Late:

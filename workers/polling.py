@@ -174,6 +174,7 @@ class Pollers:
             MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount", "SenderId", "AWSTraceHeader"],
             MessageAttributeNames=["All"],
         )
+        self._metrics.set(catalogue.LAST_POLL, clock.now().timestamp(), source.queue)
         received = answer.get("Messages", [])
         self._metrics.inc(catalogue.RECEIVED, source.queue, by=len(received))
         return received

@@ -133,12 +133,25 @@ class Settings(BaseSettings):
     prune_every_s: float = Field(600, gt=0)
     prune_batch: int = Field(500, ge=1, le=10_000)
 
+    # The monitor, and what every process tells of itself
+    monitor_every_s: float = Field(5, gt=0, le=300)
+    queue_look_every_s: float = Field(15, gt=0, le=300)
+    queue_age_every_s: float = Field(60, gt=0, le=3_600)
+    count_every_s: float = Field(60, gt=0, le=86_400)
+    invariants_every_s: float = Field(3_600, gt=0, le=86_400)
+    audit_verify_every_s: float = Field(86_400, gt=0, le=604_800)
+    snapshot_keep_s: float = Field(7_200, ge=60, le=604_800)
+    heartbeat_every_s: float = Field(10, gt=0, le=300)
+
     # Health and status endpoints, logs, spans
     host: str = "127.0.0.1"
     health_port: int = Field(9_100, ge=0, le=65_535)
     status_port: int = Field(8_080, ge=0, le=65_535)
     denials_per_minute: int = Field(PER_MINUTE, ge=0, le=100_000)
+    status_page: Literal["on", "off"] = "on"
+    status_refresh_s: int = Field(5, ge=1, le=3_600)
     environment: str = PRODUCTION
+    commit: str = "unknown"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     trace_parent: Literal["link", "parent"] = "link"
 
@@ -303,6 +316,12 @@ FAST_PROFILE: Mapping[str, str] = {
     "PAYMENTS_STOP_BUDGET_S": "10",
     "PAYMENTS_RELAY_IDLE_S": "0.1",
     "PAYMENTS_SWEEP_EVERY_S": "1",
+    "PAYMENTS_MONITOR_EVERY_S": "1",
+    "PAYMENTS_QUEUE_LOOK_EVERY_S": "1",
+    "PAYMENTS_COUNT_EVERY_S": "1",
+    "PAYMENTS_INVARIANTS_EVERY_S": "10",
+    "PAYMENTS_AUDIT_VERIFY_EVERY_S": "60",
+    "PAYMENTS_HEARTBEAT_EVERY_S": "1",
 }
 
 

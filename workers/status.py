@@ -83,6 +83,7 @@ class Door:
     verifier: Verifier
     skew: timedelta
     allowance: Allowance
+    flawed: Callable[[str], None]
 
     def route(self, path: str, operation: str, read: Read) -> Route:
         """Return a route; GET (and HEAD) only, everything else is 405."""
@@ -114,13 +115,22 @@ class Door:
                 return _denied(denied)
 
     def _turned_away(self, operation: str, denied: DeniedError) -> Response:
+        if denied.flaw:
+            self.flawed(denied.flaw)
         # Anybody can send a token that is none, or has expired, and the record is never pruned: so much of it a minute.
         if denied.code and self.allowance.take():
             signed_in.record(self.pool, _access(operation, denied, denied.person, None))
         return _denied(denied)
 
 
-def routes(pool: Pool, verifier: Verifier, skew: timedelta, denials_per_minute: int = PER_MINUTE) -> list[Route]:
+def routes(
+    pool: Pool,
+    verifier: Verifier,
+    skew: timedelta,
+    denials_per_minute: int = PER_MINUTE,
+    *,
+    flawed: Callable[[str], None] = lambda _flaw: None,
+) -> list[Route]:
     """Return the payment views; GET (and HEAD) only, everything else is 405.
 
     Args:
@@ -128,8 +138,9 @@ def routes(pool: Pool, verifier: Verifier, skew: timedelta, denials_per_minute: 
         verifier: whose tokens they are.
         skew: how far the clocks of this process and of the token's issuer may be apart.
         denials_per_minute: how many reads with tokens that do not hold are put on record in a minute.
+        flawed: is told why a token proves nobody.
     """
-    door = Door(pool, verifier, skew, Allowance(denials_per_minute))
+    door = Door(pool, verifier, skew, Allowance(denials_per_minute), flawed)
     return [
         Route("/openapi.json", _document, methods=["GET"]),
         door.route("/payments/pending", PENDING, _pending),

@@ -7,9 +7,15 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deploy.observability import alerting, panels, reference
+
 HERE = Path(__file__).resolve().parent
 #: What makes files: each returns its files by their path below this folder.
-GENERATORS: tuple[Callable[[], Mapping[str, str]], ...] = ()
+GENERATORS: tuple[Callable[[], Mapping[str, str]], ...] = (
+    alerting.files,
+    panels.files,
+    reference.files,
+)
 
 
 def files() -> dict[str, str]:

@@ -139,12 +139,13 @@ class Ground:
             "detail": detail,
         }
 
-    def approve_all(self) -> None:
-        """Approve every payment that waits."""
+    def approve_all(self, at_most: int = 1_000_000) -> None:
+        """Approve every payment that waits, or so many of them."""
         client: Any = aws.session(self.running.aws_endpoint_url).client("sqs")
         people = People(str(self.running.token_keys_file), self.running.database_url)
         admin = people.sender(ADMIN, "admin")
-        for row in self.query("SELECT payment_id::text AS id FROM payments WHERE status = 'pending_approval'"):
+        waiting = "SELECT payment_id::text AS id FROM payments WHERE status = 'pending_approval'"
+        for row in self.query(f"{waiting} ORDER BY payment_id LIMIT {at_most}"):
             fields = {"amountCents": 15_000, "currency": "USD"}
             message = sending.command("ApprovePayment", admin, {"paymentId": row["id"], **fields})
             sending.post(client, self.running.queues["commands"], message)

@@ -37,6 +37,7 @@ def test_the_wheel_holds_the_four_rooms_and_nothing_else(wheel):
 def test_the_wheel_holds_every_source_file_of_the_rooms(wheel):
     missing = {shown(path) for path in python_files(*ROOMS)} - set(wheel)
     missing |= {shown(path) for path in (ROOT / "store").rglob("*.sql")} - set(wheel)
+    missing |= {shown(path) for path in (ROOT / "workers" / "templates").iterdir()} - set(wheel)
     assert not missing, f"not in the wheel: {sorted(missing)}; look at .gitignore, hatchling leaves out what it ignores"
 
 

@@ -33,7 +33,7 @@ READS: dict[str, frozenset[Persona]] = {
     "GET /payments/pending": BACK_OFFICE,
     "GET /payments/flagged": BACK_OFFICE,
 }
-OPEN = ("GET /health", "GET /ready", "GET /metrics", "GET /openapi.json")
+OPEN = ("GET /health", "GET /ready", "GET /metrics", "GET /openapi.json", "GET /")
 LISTS = ("GET /payments/pending", "GET /payments/flagged")
 #: The rows of the reading role's tables that a persona sees of a payment, and of its own membership.
 SEEN: dict[str, frozenset[Persona]] = {
@@ -41,6 +41,15 @@ SEEN: dict[str, frozenset[Persona]] = {
     "payment_line_items": BACK_OFFICE | {Persona.VENDOR_OWN, Persona.OPERATOR},
     "payment_audit_log": BACK_OFFICE | {Persona.OPERATOR},
     "payment_approvals": BACK_OFFICE | {Persona.OPERATOR},
+}
+#: The roles of processes; and by role of the database, whose heartbeats it sees and which it may write itself.
+PROCESSES = frozenset({"worker", "relay", "monitor", "status"})
+HEARTBEATS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "payments_owner": (PROCESSES, PROCESSES),
+    "payments_worker": (frozenset({"worker"}), frozenset({"worker"})),
+    "payments_relay": (frozenset({"relay"}), frozenset({"relay"})),
+    "payments_reader": (PROCESSES, frozenset({"status"})),
+    "payments_monitor": (PROCESSES, frozenset({"monitor"})),
 }
 
 

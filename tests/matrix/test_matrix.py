@@ -21,7 +21,7 @@ from store.db import StoreFault
 from tests.kit.readers import reading_pool
 from tests.matrix import oracle
 from tests.matrix.world import PEOPLE, SKEW, World, serving
-from workers import status
+from workers import page, status
 from workers.health import application
 from workers.metrics import Metrics
 
@@ -31,7 +31,7 @@ READS = [
 ]
 OPEN = [(read, who) for read, who in oracle.CELLS if read in oracle.OPEN and oracle.of(read, who) != "-"]
 #: The tables that row-level security guards.
-GUARDED = (*oracle.SEEN, "memberships")
+GUARDED = (*oracle.SEEN, "memberships", "heartbeats")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def served(world: World, url: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("cells", [pytest.param(len(oracle.CELLS), id=f"{len(oracle.CELLS)} cells")])
 def test_the_matrix_has_so_many_cells(cells: int):
-    assert cells == len(MATRIX) * len(Persona) == 198
+    assert cells == len(MATRIX) * len(Persona) == 207
     assert set(MATRIX) == {operation for operation, _ in oracle.CELLS}
 
 
@@ -76,7 +76,8 @@ def test_what_is_open_is_answered_to_everybody(world: World, served: str, paymen
 
 def test_every_kind_and_every_route_has_a_row(world: World):
     assert set(KINDS) <= set(MATRIX)
-    app = application(Metrics().registry, dict, dict, status.routes(world.pool, world.verifier, SKEW))
+    routes = [*status.routes(world.pool, world.verifier, SKEW), *page.routes(world.pool)]
+    app = application(Metrics().registry, dict, dict, routes)
     paths = {f"GET {getattr(route, 'path', '')}".replace("{payment_id}", "{id}") for route in app.routes}
     assert paths == {operation for operation in MATRIX if operation.startswith("GET ")}
 
@@ -133,12 +134,26 @@ def wrong_sights(connection: psycopg.Connection[Any], payment_id: UUID) -> list[
     expected |= {(role, None): everybody for role in ("payments_monitor", "payments_worker", "payments_owner")}
     for (role, subject), count in expected.items():
         wrong += [] if seen_memberships(connection, role, subject) == count else [f"{role} memberships"]
+    return wrong + wrong_heartbeats(connection)
+
+
+def wrong_heartbeats(connection: psycopg.Connection[Any]) -> list[str]:
+    """Every role that sees other processes than it should, or cannot speak of its own."""
+    wrong = []
+    for role, (seen, own) in oracle.HEARTBEATS.items():
+        with as_role(connection, role, None, ""):
+            found = frozenset(name for (name,) in connection.execute("SELECT role FROM heartbeats"))
+            spoken = connection.execute("UPDATE heartbeats SET trouble = 'x' WHERE role = ANY(%s)", ([*own],)).rowcount
+        wrong += [] if (found, spoken) == (seen, len(own)) else [f"{role} heartbeats"]
     return wrong
 
 
 @pytest.fixture
 def superuser(url: str, payment: UUID) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url) as connection:
+        for role in oracle.PROCESSES:
+            beat = "INSERT INTO heartbeats (instance_id, role, version) VALUES (gen_random_uuid(), %s, '1')"
+            connection.execute(beat, (role,))
         yield connection
         connection.rollback()
 
@@ -230,7 +245,7 @@ def policies(url: str) -> list[tuple[str, str]]:
 
 def test_every_policy_that_is_dropped_is_missed(url: str, superuser: psycopg.Connection[Any], payment: UUID):
     found = policies(url)
-    assert len(found) == 18
+    assert len(found) == 24
     for table, policy in found:
         with superuser.transaction(force_rollback=True):
             superuser.execute(sql.SQL("DROP POLICY {} ON {}").format(sql.Identifier(policy), sql.Identifier(table)))
@@ -257,8 +272,8 @@ def test_every_table_that_the_reading_role_sees_rows_of_is_guarded(superuser: ps
         WHERE grantee = 'payments_reader' AND privilege_type = 'SELECT' AND table_schema = 'public'
     """
     seen = {name for (name,) in superuser.execute(query)}
-    # What is left says nothing of anybody: the schema's revision, and how many attempts are unknown.
-    assert seen - set(GUARDED) == {"alembic_version", "payout_attempts"}
+    # What is left says nothing of anybody: the schema's revision, how many attempts are unknown, the monitor's counts.
+    assert seen - set(GUARDED) == {"alembic_version", "payout_attempts", "fleet_snapshots"}
 
 
 def test_a_role_of_the_back_office_is_one_of_those_that_there_are():

@@ -27,7 +27,7 @@ from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import about, rows
 from tests.kit.proofs import member
-from workers import status
+from workers import page, status
 from workers.health import Server, application
 from workers.local.pools import LocalPool
 from workers.metrics import Metrics
@@ -224,7 +224,7 @@ class World:
 @contextmanager
 def serving(reader: Pool, world: World) -> Iterator[str]:
     """The real read endpoint on a database pool."""
-    routes = status.routes(reader, world.verifier, SKEW)
+    routes = [*status.routes(reader, world.verifier, SKEW), *page.routes(reader)]
     server = Server(application(Metrics().registry, dict, dict, routes), "127.0.0.1", 0)
     try:
         yield server.start()

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from store import db, invariants
+from store.db import PoolOptions
 from tests.storm.auditor import Finding, audit
 from tests.storm.driver import StormError
 from tests.storm.evidence import Gathered
@@ -28,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def judge(database_url: str, evidence: Gathered) -> tuple[Mapping[str, int], Sequence[Finding]]:
         not_yet = timedelta(seconds=float({**FAST_PROFILE, **PROFILE}["PAYMENTS_NOT_YET_S"]))
-        return audit(database_url, traffic.manifest, evidence, not_yet=not_yet)
+        figures, found = audit(database_url, traffic.manifest, evidence, not_yet=not_yet)
+        return figures, [*found, *_violations(database_url)]
 
     sys.stderr.write(
         f"storm: seed {options.seed}, {options.messages:,} messages, {options.minutes:g} minutes at most\n"
@@ -41,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(f"{report.text()}\n")
     sys.stderr.write(f"storm: report.txt, report.json and the logs of every process are in {options.home}\n")
     return 1 if report.findings else 0
+
+
+def _violations(database_url: str) -> list[Finding]:
+    """What the service's own monitor would say: the auditor must not be the only one to notice."""
+    with db.open_pool(database_url, PoolOptions(size_min=1, size_max=1)) as pool:
+        broken = invariants.check(pool).broken
+    return [("invariant", name, f"{count} rows break it") for name, count in broken.items() if count]
 
 
 def _options(arguments: Sequence[str] | None) -> Options:

@@ -1,4 +1,4 @@
-"""The fleet on one machine: workers, a relay and the status endpoint, as processes of their own."""
+"""The fleet on one machine: workers, a relay, a monitor and the status endpoint, as processes of their own."""
 
 import os
 import sys
@@ -63,6 +63,11 @@ class Fleet:
     members: tuple[Member, ...]
     status_url: str
 
+    @property
+    def targets(self) -> list[tuple[str, str]]:
+        """Where each process serves its metrics: its role, and its URL."""
+        return [(member.child.program.name.partition("-")[0], member.url) for member in self.members]
+
     def check(self) -> None:
         """Raise if one of them has ended.
 
@@ -83,7 +88,7 @@ def fleet(running: Running, options: FleetOptions) -> Iterator[Fleet]:
     stack = ExitStack()
     try:
         # Stopped in the opposite order: the relay still sends what the workers' last messages have said.
-        roles = ["status", "relay", *(f"worker-{number}" for number in range(1, options.workers + 1))]
+        roles = ["status", "monitor", "relay", *(f"worker-{number}" for number in range(1, options.workers + 1))]
         members = {name: _start(stack, running, options, name) for name in roles}
         for member in members.values():
             member.child.wait_until(member.ready, READY_S)

@@ -16,6 +16,7 @@ RIGHTS: Mapping[str, GroupRole] = {
     "worker": GroupRole.WORKER,
     "relay": GroupRole.RELAY,
     "status": GroupRole.READER,
+    "monitor": GroupRole.MONITOR,
 }
 
 

@@ -9,6 +9,7 @@ CREATE TABLE heartbeats (
     version TEXT NOT NULL CONSTRAINT heartbeats_version CHECK (length(version) <= 64),
     started_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     beaten_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    stopped_at TIMESTAMPTZ, -- when it ended in good order
     -- Why it could not do its work, in its own words; NULL where it could.
     trouble TEXT CONSTRAINT heartbeats_trouble CHECK (length(trouble) <= 200)
 );
@@ -45,7 +46,7 @@ CREATE POLICY heartbeats_shown ON heartbeats FOR SELECT TO payments_reader USING
 
 -- Grants --------------------------------------------------------------------------------------------------------------
 
-GRANT SELECT, INSERT (instance_id, role, version, trouble), UPDATE (beaten_at, trouble) ON heartbeats
+GRANT SELECT, INSERT (instance_id, role, version, trouble), UPDATE (beaten_at, stopped_at, trouble) ON heartbeats
     TO payments_worker, payments_relay, payments_reader, payments_monitor;
 GRANT DELETE ON heartbeats TO payments_monitor;
 GRANT SELECT, INSERT (facts), DELETE ON fleet_snapshots TO payments_monitor;

@@ -63,12 +63,13 @@ def test_each_process_of_the_fleet_is_logged_in_as_its_own_user(running: Running
         ("payments-relay", "roadcall_relay"),
         ("bell or ear", "roadcall_relay"),  # the relay's ear; a worker's bell connects when it first rings
         ("payments-status", "roadcall_status"),
+        ("payments-monitor", "roadcall_monitor"),
     }
     until(lambda: connected(running) == wanted, within_s=20, what=f"{wanted}")
 
 
 def test_every_process_is_ready_with_the_rights_that_it_has(members: Fleet):
-    assert len(members.members) == 4
+    assert len(members.members) == 5
     for member in members.members:
         until(member.ready, within_s=20, what=f"{member.child.program.name} to be ready")
 
@@ -105,6 +106,17 @@ REFUSED = {
         "DELETE FROM outbox",
         "SELECT note FROM payment_audit_notes",
         "SELECT 1 FROM message_failures",
+        "INSERT INTO fleet_snapshots (facts) VALUES ('{}')",
+        "DELETE FROM heartbeats",
+        "INSERT INTO heartbeats (instance_id, role, version) VALUES (gen_random_uuid(), 'worker', '1')",
+    ],
+    "monitor": [
+        "UPDATE payments SET status = status",
+        "UPDATE outbox SET failed_at = now()",
+        "SELECT note FROM payment_audit_notes",
+        "UPDATE audit_verifications SET broken = 0",
+        "DELETE FROM audit_verifications",
+        "INSERT INTO heartbeats (instance_id, role, version) VALUES (gen_random_uuid(), 'worker', '1')",
     ],
 }
 
@@ -120,6 +132,7 @@ def test_a_process_of_a_role_gets_its_own_url_and_a_person_the_administrators(ru
         "worker": "roadcall_worker",
         "relay": "roadcall_relay",
         "status": "roadcall_status",
+        "monitor": "roadcall_monitor",
     }
     for role in RIGHTS:
         assert environment(running, role)["PAYMENTS_DATABASE_URL"] == running.database_urls[role]

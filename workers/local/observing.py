@@ -1,0 +1,79 @@
+"""`payments observe`: the local fleet under the eyes of a real Prometheus, and what it has seen so far."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from workers import catalogue, clock
+from workers.local import prometheus
+from workers.local.fleet import Fleet
+from workers.local.prometheus import Prometheus
+
+#: How long Prometheus may take to have seen what has happened, in seconds: a few of its scrapes.
+SEEN_S = 30.0
+_LOOK_EVERY_S = 0.5
+_DEPTHS = f'max by (queue, kind) ({catalogue.QUEUE_MESSAGES.name}{{state="visible"}})'
+#: What the summary shows, beside the queues.
+_FIGURES = {
+    "payments created": f"sum({catalogue.CREATED.name})",
+    "payments completed": f'sum({catalogue.TRANSITIONS.name}{{to_status="completed"}})',
+    "payments failed": f'sum({catalogue.TRANSITIONS.name}{{to_status="failed"}})',
+    "waiting for approval": f"sum(max by (payer_type) ({catalogue.PENDING.name}))",
+    "critical time, p99": f"histogram_quantile(0.99, sum by (le) ({catalogue.CRITICAL_TIME.name}_bucket))",
+    "alerts firing": 'count(ALERTS{alertstate="firing"}) or vector(0)',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """A fleet and the Prometheus that watches it."""
+
+    members: Fleet
+    prometheus: Prometheus
+
+    def seen(self, jobs: int) -> bool:
+        """Wait until Prometheus sees every process and so many payments; return whether it does."""
+        deadline = clock.monotonic() + SEEN_S
+        while not self._sees(jobs):
+            if clock.monotonic() > deadline:
+                return False
+            clock.sleep(_LOOK_EVERY_S)
+        return True
+
+    def _sees(self, jobs: int) -> bool:
+        if not self.prometheus.sees(len(self.members.members)):
+            return False
+        created = self.prometheus.ask(_FIGURES["payments created"])
+        return bool(created and created[0][1] >= jobs and self.prometheus.ask(_DEPTHS))
+
+    def summary(self) -> Table:
+        """Return what Prometheus says, and where to look."""
+        table = Table(title="What Prometheus has seen", show_header=False, title_justify="left")
+        for name, query in _FIGURES.items():
+            found = self.prometheus.ask(query)
+            table.add_row(name, f"{found[0][1]:g}{' s' if 'time' in name else ''}" if found else "not known")
+        for labels, value in sorted(self.prometheus.ask(_DEPTHS), key=lambda found: sorted(found[0].items())):
+            table.add_row(f"visible in {labels['queue']}, {labels['kind']}", f"{value:g}")
+        table.add_section()
+        table.add_row("console", self.prometheus.console)
+        table.add_row("queries", f"{self.prometheus.url}/graph")
+        table.add_row("alerts", f"{self.prometheus.url}/alerts")
+        return table
+
+
+@contextmanager
+def observed(members: Fleet, data_dir: Path, port: int, say: Callable[[str], None]) -> Iterator[Observer]:
+    """Run Prometheus beside a fleet, and stop it at the end.
+
+    Raises:
+        LocalStackError: it is not installed, or did not start.
+    """
+    with ExitStack() as stack:
+        found = prometheus.serve(
+            stack, data_dir / "prometheus", data_dir / "logs" / "prometheus.log", targets=members.targets, port=port
+        )
+        say(f"Prometheus listens on {found.url}.")
+        yield Observer(members, found)
