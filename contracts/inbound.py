@@ -358,7 +358,8 @@ class CreatePayment(Command):
     """What is paid for, 1 to 100 lines; none at all is refused with the code missing_pricing."""
     metadata: dict[str, Any] | None = None
     """Texts and numbers about the circumstances: `serviceType`, `duration`, `workCompletedAt`, `photoCount`,
-    `reference`; any other name is refused with the code invalid_field."""
+    `reference`; `traceparent` and `tracestate` say how it travelled; any other name is refused with the code
+    invalid_field."""
 
 
 class PaymentCommand(Command):

@@ -16,7 +16,10 @@ import structlog
 from store import db
 from store.db import PoolOptions, Transient
 from tests.kit.logs import CHATTY, configured
+from workers import catalogue, main, settings
+from workers.catalogue import Role
 from workers.logs import in_places, logger
+from workers.metrics import Metrics
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:
@@ -212,3 +215,14 @@ def test_a_standard_error_that_is_gone_ends_nobody():
         logger("test").info("message")
         with suppress(BrokenPipeError):
             handler.setStream(None)
+
+
+def test_a_role_counts_what_is_taken_out_of_its_lines(capsys: pytest.CaptureFixture[str]):
+    metrics = Metrics(Role.RELAY)
+    with configured():
+        main._log_as(Role.RELAY, settings.load({}), metrics)
+        logging.getLogger("some.library").warning("write to ada@example.org")
+    assert metrics.value(catalogue.REDACTIONS, "email") == 1
+    assert metrics.value(catalogue.REDACTIONS, "phone") == 0
+    [line] = lines(capsys)
+    assert (line["role"], line["event"]) == ("relay", "write to [redacted:email]")

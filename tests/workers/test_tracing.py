@@ -28,12 +28,14 @@ from handlers.decision import Rules
 from store.db import Pool, Transient, TransientReason
 from tests.house.tree import ROOT
 from tests.kit import messages as m
+from tests.kit.brokers import EVENTS, AtWork, backlog, running
 from tests.kit.funnel import rows
 from tests.kit.proofs import SENDER, SENDERS, TRUST
 from tests.kit.providers import nobody
+from tests.kit.sqs import URL, MemorySqs, until
 from workers import tracing
 from workers.consume import MessageHandler
-from workers.delivery import Delivery, InboundQueue
+from workers.delivery import Delivery, InboundQueue, Settlement
 from workers.metrics import Metrics
 from workers.relay import Relay, RelayOptions, Sent
 from workers.tracing import Tracing, configure_tracing
@@ -270,6 +272,50 @@ def test_a_bucket_s_exemplar_leads_to_a_message_s_trace(pool: Pool):
     handler(pool, metrics=metrics).handle(deliver(m.body(m.work(traceparent=CALLER.traceparent))))
     exposed = generate_latest(metrics.registry).decode()  # type: ignore[no-untyped-call]
     assert f'# {{trace_id="{CALLER.trace_id}"}}' in exposed
+
+
+def test_aws_s_own_header_is_asked_for_and_comes_through_the_queue():
+    sqs, seen = MemorySqs(), list[tuple[str | None, str]]()
+    header = {"DataType": "String", "StringValue": HEADER.xray_header}
+    sqs.send_message(QueueUrl=URL + EVENTS, MessageBody="x", MessageSystemAttributes={"AWSTraceHeader": header})
+
+    def handle(delivery: Delivery) -> None:
+        seen.append((delivery.arrival.trace_header, delivery.trace.trace_id))
+        delivery.settle_as(Settlement.DELETE)
+
+    with running(sqs, handle):
+        until(lambda: seen)
+    assert seen == [(HEADER.xray_header, HEADER.trace_id)]
+
+
+@pytest.mark.parametrize("trouble", ["lease lost", "settling refused: the lease was lost"])
+def test_what_is_said_of_a_delivery_outside_its_handling_names_its_trace_too(trouble: str):
+    sqs = backlog(1)
+    with logged() as logs:
+        if trouble == "lease lost":
+            at_work = AtWork()
+            with running(sqs, at_work, visibility_s=2, renew_every_s=0.1) as found:
+                at_work.await_begun(1)
+                sqs.refused |= {delivery.receipt_handle for delivery in found.broker.holding.deliveries()}
+                until(lambda: logs)
+                at_work.release()
+        else:
+            with running(sqs, lambda delivery: _refuse(sqs, delivery)):
+                until(lambda: logs)
+    [line] = [log for log in logs if log["event"] == trouble]
+    assert {"queue", "message_id", "trace_id", "span_id"} <= line.keys()
+    assert line["trace_id"] == deliver_as(line["message_id"]).trace_id
+
+
+def _refuse(sqs: MemorySqs, delivery: Delivery) -> None:
+    sqs.refused.add(delivery.receipt_handle)
+    delivery.settle_as(Settlement.DELETE)
+
+
+def deliver_as(message_id: str) -> TraceContext:
+    """The context that a message without one is handled in, by the id that its queue gave it."""
+    raw: Any = {"MessageId": message_id, "Attributes": {}}
+    return Delivery(InboundQueue(Queue.EVENTS, "url", "dlq"), raw).trace
 
 
 # -- sending
