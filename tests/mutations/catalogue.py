@@ -217,6 +217,24 @@ CATALOGUE = (
         ("tests/workers/test_payouts.py",),
     ),
     Mutation(
+        "log-a-producers-id-as-it-came",
+        "whatever a producer calls a message stands in the log, somebody's name too",
+        (Edit("workers/consume.py", "as_id(end.cause.message_key)", "end.cause.message_key"),),
+        ("tests/workers/test_canary.py",),
+    ),
+    Mutation(
+        "log-the-text-of-a-fault",
+        "an exception quotes the message that it failed over, in the log and to every operator",
+        (
+            Edit(
+                "workers/consume.py",
+                'self._log.error("fault", error=type(error).__name__,',
+                'self._log.error("fault", error=str(error),',
+            ),
+        ),
+        ("tests/workers/test_canary.py",),
+    ),
+    Mutation(
         "derive-the-stored-provider-key-at-random",
         "after a restore from a backup the same payout has another key",
         (
