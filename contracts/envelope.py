@@ -13,6 +13,8 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, NoReturn
 
+from contracts.traces import TraceContext, in_payload, on_arrival, without_trace
+
 #: The largest body that is parsed, in bytes. Amazon SQS carries up to 1 MiB; ours are a few KiB.
 BODY_BYTES_MAX = 262_144
 #: The deepest nesting that is parsed; our deepest message has five levels.
@@ -107,7 +109,8 @@ class Arrival:
     """What the queue itself says about a delivery.
 
     `sent_at` is the time of the first sending (`SentTimestamp`); a retry, being the same message, keeps it. `sender` is
-    the unique id of the IAM role or user that sent it (`SenderId`): Amazon SQS sets it, a sender cannot.
+    the unique id of the IAM role or user that sent it (`SenderId`): Amazon SQS sets it, a sender cannot. `traceparent`
+    and `trace_header` are the message attribute and `AWSTraceHeader`, as they came.
     """
 
     queue: Queue
@@ -115,17 +118,27 @@ class Arrival:
     sent_at: datetime
     receive_count: int = 1
     sender: str | None = None
+    traceparent: str | None = None
+    trace_header: str | None = None
+
+    def trace(self) -> tuple[TraceContext | None, str]:
+        """Return the context that it was sent in, if the queue says any, and the id of its trace in any case."""
+        return on_arrival(self.sqs_message_id, self.traceparent, self.trace_header)
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A body that names a kind we know, on the right queue, in the right form, of a version we know."""
+    """A body that names a kind we know, on the right queue, in the right form, of a version we know.
+
+    `trace` is the context that it carries itself; its payload says nothing of that where it would count as business.
+    """
 
     kind: str
     form: Form
     payload: Mapping[str, Any]
     envelope_id: str | None
     source: str | None
+    trace: TraceContext | None = None
 
 
 def open_envelope(
@@ -156,7 +169,7 @@ def open_envelope(
         raise Malformed(Flaw.UNKNOWN_SOURCE, kind=envelope.kind)
     if envelope.kind != PROVIDER_EVENT:  # the provider's versions are its own
         _check_version(envelope)
-    return envelope
+    return replace(envelope, payload=without_trace(envelope.payload), trace=in_payload(envelope.payload))
 
 
 def parse_object(body: str) -> dict[str, Any]:

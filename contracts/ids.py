@@ -128,3 +128,13 @@ def reconcile_request_key(attempt: UUID, request: int) -> UUID:
 def execute_payout_key(attempt: UUID, check: int) -> UUID:
     """Return the key of the service's own ExecutePayout for check number `check` (from 0) of an attempt."""
     return derive("ExecutePayout", attempt, check)
+
+
+def trace_id(*identity: object) -> str:
+    """Return the id of the trace of something that came without one, in 32 hexadecimal digits."""
+    return derive("trace", *identity).hex
+
+
+def span_id(trace: str, *identity: object) -> str:
+    """Return the id of the span in which something is handled, in 16 hexadecimal digits; a repetition has the same."""
+    return derive("span", trace, *identity).hex[:16]

@@ -43,6 +43,7 @@ from contracts.envelope import (
     open_envelope,
 )
 from contracts.payment import ActorType, Role
+from contracts.traces import TraceContext, handling
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -357,7 +358,8 @@ class CreatePayment(Command):
     """What is paid for, 1 to 100 lines; none at all is refused with the code missing_pricing."""
     metadata: dict[str, Any] | None = None
     """Texts and numbers about the circumstances: `serviceType`, `duration`, `workCompletedAt`, `photoCount`,
-    `reference`; any other name is refused with the code invalid_field."""
+    `reference`; `traceparent` and `tracestate` say how it travelled; any other name is refused with the code
+    invalid_field."""
 
 
 class PaymentCommand(Command):
@@ -606,6 +608,8 @@ class Cause:
         turned_away_as: the inbox key of a message that must not use up the key that it names: it proves nothing, so
             that the key is the rightful sender's, or what it is about is not all here yet.
         about: the payment that a provider's event turned out to be about, once its object was read at the provider.
+        caller: the trace context that it was sent in, where it came with one.
+        trace: the one that it is handled in, and that what follows from it is sent in.
     """
 
     kind: str
@@ -616,6 +620,8 @@ class Cause:
     sent_at: datetime
     turned_away_as: str | None = None
     about: UUID | None = None
+    caller: TraceContext | None = None
+    trace: TraceContext | None = None
 
     @property
     def inbox_key(self) -> str:
@@ -678,7 +684,13 @@ def parse(
         queue=arrival.queue,
         sent_at=arrival.sent_at,
     )
-    return Parsed(message, cause)
+    return Parsed(message, _traced(cause, envelope, arrival))
+
+
+def _traced(cause: Cause, envelope: Envelope, arrival: Arrival) -> Cause:
+    """Return the cause with its trace: the message's own word goes before the queue's."""
+    caller, trace_id = (envelope.trace, envelope.trace.trace_id) if envelope.trace else arrival.trace()
+    return replace(cause, caller=caller, trace=handling(trace_id, caller, cause.kind, cause.inbox_key))
 
 
 def _message_key(message: InboundMessage, envelope: Envelope) -> str:

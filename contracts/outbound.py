@@ -7,7 +7,7 @@ the same over every re-publication, and `paymentVersion` orders the events of on
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar, Self, TypedDict
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
@@ -20,6 +20,7 @@ from contracts.lifecycle import Status
 from contracts.payment import ActorType, PayerType, Payment
 from contracts.payment import Approval as RecordedApproval
 from contracts.refusals import MESSAGES, Refusal
+from contracts.traces import TRACEPARENT, TRACEPARENT_PATTERN, TraceContext
 
 
 class Destination(StrEnum):
@@ -47,6 +48,7 @@ FraudStatus = Annotated[
     str, _open_enum(("not_scored", "low_risk", "medium_risk", "high_risk", "flagged", "cleared", "confirmed"))
 ]
 RepeatedId = Annotated[str, WithJsonSchema({"type": "string", "maxLength": REPEATED_ID_CHARS_MAX})]
+SentTraceparent = Annotated[str, WithJsonSchema({"type": "string", "pattern": TRACEPARENT_PATTERN})]
 
 
 class _Sent(BaseModel):
@@ -60,10 +62,21 @@ class _Sent(BaseModel):
     )
 
 
+def _leave_the_trace_open(schema: dict[str, Any], _model: type[BaseModel]) -> None:
+    """Say in a message's schema that its trace may be missing: what waits to be sent may be of an older release."""
+    schema["required"].remove(TRACEPARENT)
+
+
 class OutboundMessage(_Sent):
     """Anything that leaves by the outbox."""
 
+    model_config = ConfigDict(json_schema_extra=_leave_the_trace_open)
+
     destination: ClassVar[Destination] = Destination.BUS
+
+    traceparent: SentTraceparent | None = None
+    """The span that this message comes of, as W3C Trace Context writes it (CloudEvents, distributed tracing extension);
+    null or absent where there is none. It says nothing about the business."""
 
     @property
     def kind(self) -> str:
@@ -74,6 +87,10 @@ class OutboundMessage(_Sent):
     def identity(self) -> UUID:
         """The id under which a receiver knows a repetition."""
         raise NotImplementedError
+
+    def within(self, trace: TraceContext | None) -> Self:
+        """Return the same message, sent in a trace."""
+        return self if trace is None else self.model_copy(update={TRACEPARENT: trace.traceparent})
 
     def wire(self) -> dict[str, Any]:
         """Return the JSON object that is sent."""
@@ -517,7 +534,8 @@ class OrderActor(_Sent):
 
 
 def _name_the_order(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Say in an order's schema that its `type` is one and fixed."""
+    """Say in an order's schema that its `type` is one and fixed, and its trace no need."""
+    _leave_the_trace_open(schema, model)
     schema["properties"]["type"]["const"] = model.model_fields["type"].default
 
 

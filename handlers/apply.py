@@ -11,7 +11,7 @@ from contracts import ids
 from contracts.ids import as_uuid
 from contracts.inbound import Cause
 from contracts.lifecycle import Event, Status
-from contracts.outbound import EventMessage, OwnOrder, PaymentCommandRejected, WorkCompletedRejected
+from contracts.outbound import EventMessage, OutboundMessage, OwnOrder, PaymentCommandRejected, WorkCompletedRejected
 from contracts.outcome import Outcome
 from contracts.payment import ActorType, Membership, Payment, VendorAccount
 from contracts.policy import Policy
@@ -68,7 +68,7 @@ def apply(
         case Enact():
             result = _enact(tx, decision, cause, proof, now)
         case Order():
-            result = _order(tx, decision.orders, now)
+            result = _order(tx, decision.orders, cause, now)
         case Refuse():
             result = _refuse(tx, decision, cause, proof, now, subject)
         case Absorb():
@@ -80,7 +80,7 @@ def apply(
 
 
 def _refuse(tx: Tx, refusal: Refuse, cause: Cause, proof: Proof, now: datetime, subject: UUID | None) -> Result:
-    outbox.append(tx, [_notice_row(refusal.event, refusal.payment, now)], now)
+    outbox.append(tx, [_notice_row(refusal.event, refusal.payment, cause, now)], now)
     if refusal.code in DENIALS:
         object_id = refusal.payment.payment_id if refusal.payment else subject
         access.append(tx, _access(cause, proof, object_id=object_id, code=refusal.code), now)
@@ -96,12 +96,12 @@ def _enact(tx: Tx, change: Enact, cause: Cause, proof: Proof, now: datetime) -> 
         case VendorAccount() as account:
             vendor_accounts.put(tx, account, now, cause.message_key, replaces=change.replaces)
     access.append(tx, _access(cause, proof, object_id=change.subject, data=change.data), now)
-    return _order(tx, change.orders, now)
+    return _order(tx, change.orders, cause, now)
 
 
-def _order(tx: Tx, orders: Sequence[OwnOrder], now: datetime) -> Result:
+def _order(tx: Tx, orders: Sequence[OwnOrder], cause: Cause, now: datetime) -> Result:
     if orders:
-        outbox.append(tx, [_order_row(order, now) for order in orders], now)
+        outbox.append(tx, [_order_row(order, cause, now) for order in orders], now)
     return Result(Outcome.APPLIED, published=len(orders))
 
 
@@ -166,7 +166,7 @@ def _write_one(tx: Tx, change: Move | Record, cause: Cause, proof: Proof, now: d
     if change.returned:
         attempts.reverse(tx, change.returned.attempt, change.returned.reversals, now, cause.message_key)
     audit.append(tx, link)
-    outbox.append(tx, [_change_row(post, after, now) for post in change.posts], now)
+    outbox.append(tx, [_change_row(post, after, cause, now) for post in change.posts], now)
     result = _result(Outcome.APPLIED, after, published=len(change.posts))
     step = Step(change.before, after, change.event, change.actor.type)
     return replace(result, audit_head=link.entry_hash, steps=(step,))
@@ -178,39 +178,29 @@ def _result(outcome: Outcome, payment: Payment | None, *, code: Refusal | None =
     return Result(outcome, code, payment.payment_id, payment.status, payment.version, published)
 
 
-def _change_row(post: Post, after: Payment, now: datetime) -> NewRow:
+def _change_row(post: Post, after: Payment, cause: Cause, now: datetime) -> NewRow:
+    return _row(post.message, cause, after.payment_id, post.not_before or now, seq=after.version)
+
+
+def _order_row(order: OwnOrder, cause: Cause, now: datetime) -> NewRow:
+    return _row(order, cause, order.about, now)
+
+
+def _notice_row(event: EventMessage, payment: Payment | None, cause: Cause, now: datetime) -> NewRow:
+    return _row(event, cause, payment.payment_id if payment else _aggregate(event), now)
+
+
+def _row(message: OutboundMessage, cause: Cause, about: UUID, available_at: datetime, *, seq: int = 0) -> NewRow:
+    """Return a message's row. What follows from a message is sent in the trace that it is handled in."""
     return NewRow(
-        event_id=post.message.identity,
-        aggregate_id=after.payment_id,
-        aggregate_seq=after.version,
-        destination=post.message.destination,
-        detail_type=post.message.kind,
-        payload=post.message.wire(),
-        available_at=post.not_before or now,
-    )
-
-
-def _order_row(order: OwnOrder, now: datetime) -> NewRow:
-    return NewRow(
-        event_id=order.identity,
-        aggregate_id=order.about,
-        aggregate_seq=0,
-        destination=order.destination,
-        detail_type=order.kind,
-        payload=order.wire(),
-        available_at=now,
-    )
-
-
-def _notice_row(event: EventMessage, payment: Payment | None, now: datetime) -> NewRow:
-    return NewRow(
-        event_id=event.identity,
-        aggregate_id=payment.payment_id if payment else _aggregate(event),
-        aggregate_seq=0,
-        destination=event.destination,
-        detail_type=event.kind,
-        payload=event.wire(),
-        available_at=now,
+        event_id=message.identity,
+        aggregate_id=about,
+        aggregate_seq=seq,
+        destination=message.destination,
+        detail_type=message.kind,
+        payload=message.within(cause.trace).wire(),
+        available_at=available_at,
+        traceparent=cause.trace.traceparent if cause.trace else None,
     )
 
 

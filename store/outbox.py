@@ -11,13 +11,16 @@ from psycopg.types.json import Jsonb
 from store.db import Pool, Tx, reading, transaction
 
 _APPEND = """
-INSERT INTO outbox (event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, available_at, created_at)
+INSERT INTO outbox (
+    event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, available_at, traceparent, created_at
+)
 SELECT row.event_id, row.aggregate_id, row.aggregate_seq, row.destination, row.detail_type, row.payload,
-       row.available_at, %(at)s
+       row.available_at, row.traceparent, %(at)s
 FROM unnest(
     %(event_ids)s::uuid[], %(aggregate_ids)s::uuid[], %(aggregate_seqs)s::int[], %(destinations)s::text[],
-    %(detail_types)s::text[], %(payloads)s::jsonb[], %(available_ats)s::timestamptz[]
-) AS row (event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, available_at)
+    %(detail_types)s::text[], %(payloads)s::jsonb[], %(available_ats)s::timestamptz[],
+    %(traceparents)s::varchar[]
+) AS row (event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, available_at, traceparent)
 ON CONFLICT (event_id) DO NOTHING
 """
 _CLAIM = """
@@ -30,7 +33,7 @@ UPDATE outbox SET
     available_at = clock_timestamp() + %(lease_s)s * interval '1 second', attempts = least(attempts + 1, 32000)
 FROM due WHERE outbox.outbox_id = due.outbox_id
 RETURNING outbox.outbox_id, event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, attempts,
-          created_at
+          created_at, traceparent
 """
 _PUBLISHED = """
 UPDATE outbox SET published_at = clock_timestamp(), bus_event_id = sent.receipt, failed_at = NULL
@@ -57,7 +60,7 @@ WHERE due.since <= clock_timestamp()
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """Something to say: to whom, about what, and not before when."""
+    """Something to say: to whom, about what, not before when, and in which trace (W3C `traceparent`)."""
 
     event_id: UUID
     aggregate_id: UUID
@@ -66,11 +69,15 @@ class NewRow:
     detail_type: str
     payload: Mapping[str, Any]
     available_at: datetime
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DueRow:
-    """A claimed row. `attempts` counts this claim; `created_at` is when its change was made."""
+    """A claimed row. `attempts` counts this claim; `created_at` is when its change was made.
+
+    `traceparent` is the trace of what it comes of; a row of an older release has none.
+    """
 
     outbox_id: int
     event_id: UUID
@@ -81,6 +88,7 @@ class DueRow:
     payload: Mapping[str, Any]
     attempts: int
     created_at: datetime
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,7 @@ def append(tx: Tx, rows: Sequence[NewRow], at: datetime) -> None:
             "detail_types": [row.detail_type for row in rows],
             "payloads": [Jsonb(dict(row.payload)) for row in rows],
             "available_ats": [row.available_at for row in rows],
+            "traceparents": [row.traceparent for row in rows],
         },
     )
 

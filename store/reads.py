@@ -35,7 +35,8 @@ FROM (
     AND told.payload ->> 'command' = inbox.consumer AND told.payload ->> 'commandId' = inbox.key
 UNION ALL
 SELECT outbox.created_at, 'sent', outbox.detail_type, outbox.destination, NULL, nullif(outbox.aggregate_seq, 0),
-       jsonb_build_object('eventId', outbox.event_id, 'publishedAt', outbox.published_at)
+       jsonb_build_object('eventId', outbox.event_id, 'publishedAt', outbox.published_at,
+                          'traceId', nullif(split_part(outbox.traceparent, '-', 2), ''))
 FROM outbox WHERE outbox.aggregate_id = %(payment_id)s
 ORDER BY at, version NULLS LAST, what
 """

@@ -281,10 +281,9 @@ class SqsBroker(Broker):
         except Exception as error:  # noqa: BLE001 - it would end one of Dramatiq's threads
             _log.warning(
                 "settling failed",
-                queue=delivery.source.queue,
-                message_id=delivery.arrival.sqs_message_id,
                 settlement=delivery.settlement.value,
                 error=type(error).__name__,
+                **delivery.facts,
             )
 
     def _carry_out(self, delivery: Delivery) -> None:

@@ -10,6 +10,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def nanoseconds() -> int:
+    """Return the wall clock's time in nanoseconds since the epoch, for spans."""
+    return time.time_ns()
+
+
 def monotonic() -> float:
     """Return seconds of a clock that never goes back, for intervals."""
     return time.monotonic()

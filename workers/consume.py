@@ -35,6 +35,8 @@ from workers.metrics import Metrics
 from workers.payouts import Asker, ProviderBusy, asks, hints_at_outage
 from workers.quotas import VISIBILITY_MAX_S
 from workers.settings import MAX_RECEIVES
+from workers.tracing import Tracing, within
+from workers.tripwire import as_id
 
 _SETTLEMENTS = {
     Outcome.APPLIED: Settlement.DELETE,
@@ -73,10 +75,14 @@ class Dependency(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What is known of what messages lean on: all of them on the database, the payouts queue on the provider."""
+    """What is known of what messages lean on: all of them on the database, the payouts queue on the provider.
+
+    A message that meets an outage comes back after between `outage_s` seconds.
+    """
 
     database: Dependency | None = None
     provider: Dependency | None = None
+    outage_s: tuple[float, float] = (30, 60)
 
 
 NOTHING = Needs()
@@ -111,6 +117,11 @@ class _End:
     kind: str | None = None
     left: timedelta | None = None
 
+    @property
+    def payment_id(self) -> str | None:
+        """The payment that it was about, where that is known."""
+        return str(self.result.payment_id) if self.result and self.result.payment_id else None
+
 
 class MessageHandler:
     """Handles deliveries; shared by all threads of a worker."""
@@ -125,7 +136,7 @@ class MessageHandler:
         *,
         committed: Callable[[], None] = lambda: None,
         needs: Needs = NOTHING,
-        outage_s: tuple[float, float] = (30, 60),
+        tracing: Tracing | None = None,
     ) -> None:
         """Keep what every message needs.
 
@@ -137,7 +148,7 @@ class MessageHandler:
             metrics: the process's metrics.
             committed: called after a commit that left something in the outbox.
             needs: the breakers around what messages lean on; without one every message is tried.
-            outage_s: between how many seconds a message comes back that met an outage.
+            tracing: where spans go; by default nowhere.
         """
         self._pool = pool
         self._asker = asker
@@ -146,7 +157,7 @@ class MessageHandler:
         self._metrics = metrics
         self._committed = committed
         self._needs = needs
-        self._outage_s = outage_s
+        self._tracing = tracing or Tracing()
         self._log: Logger = logger(__name__)
 
     def __call__(self) -> None:
@@ -157,25 +168,41 @@ class MessageHandler:
 
     def handle(self, delivery: Delivery) -> Outcome:
         """Give a delivery its outcome, settle it accordingly, count it and log it."""
-        started = clock.monotonic()
-        with structlog.contextvars.bound_contextvars(
-            queue=delivery.source.queue, message_id=delivery.arrival.sqs_message_id
+        started, begun_ns = clock.monotonic(), clock.nanoseconds()
+        read = self._read(delivery)
+        parsed = read if isinstance(read, Parsed) else None
+        with (
+            self._tracing.processing(delivery, parsed, begun_ns) as span,
+            structlog.contextvars.bound_contextvars(**delivery.facts),
         ):
             missing = self._missing(delivery)
-            end = _End(Outcome.RETRY, missing) if missing else self._end(delivery)
+            end = _End(Outcome.RETRY, missing) if missing else self._end(delivery, read)
             away = end.outcome is Outcome.RETRY and self._missing(delivery) is not None
             if end.outcome is Outcome.RETRY and delivery.arrival.receive_count >= LAST_RECEIVES and not away:
                 self._keep_reason(delivery, end)
             delivery.settle_as(
                 _SETTLEMENTS[end.outcome],
                 end.reason or "",
-                delay_s=between(*self._outage_s) if away else self._patience_s(delivery, end),
+                delay_s=between(*self._needs.outage_s) if away else self._patience_s(delivery, end),
                 delay_max_s=_delay_max_s(end),
             )
             if end.result and end.result.published:
                 self._committed()
+            span.ended(end.outcome, end.reason, end.payment_id)
             self._observe(delivery, end, clock.monotonic() - started)
         return end.outcome
+
+    def _read(self, delivery: Delivery) -> Parsed | Exception:
+        """Return the message, or why it is none; its trace has to be known before anything is done about it."""
+        try:
+            return parse(
+                delivery.body,
+                delivery.arrival,
+                sources=self._trust.sources,
+                provider_sources=self._trust.provider_sources,
+            )
+        except Exception as error:  # noqa: BLE001 - what becomes of it is decided in one place
+            return error
 
     def _missing(self, delivery: Delivery) -> str | None:
         """Return what a delivery needs and is not there; only the payouts queue waits for the provider."""
@@ -194,23 +221,17 @@ class MessageHandler:
             return None
         if self._needs.provider is not None and self._needs.provider.is_there():
             return None  # a single request that failed: it comes back like any other
-        doubled = self._outage_s[1] * EVENT_PATIENCE * 2.0 ** (delivery.arrival.receive_count - 1)
+        doubled = self._needs.outage_s[1] * EVENT_PATIENCE * 2.0 ** (delivery.arrival.receive_count - 1)
         return jittered(min(doubled, EVENT_PATIENCE_MAX_S), EVENT_JITTER)
 
-    def _end(self, delivery: Delivery) -> _End:
-        cause: Cause | None = None
+    def _end(self, delivery: Delivery, read: Parsed | Exception) -> _End:
+        if isinstance(read, Exception):
+            return self._unread(delivery, read)
+        parsed = within(read, delivery.trace)
+        cause = parsed.cause
         try:
-            parsed = parse(
-                delivery.body,
-                delivery.arrival,
-                sources=self._trust.sources,
-                provider_sources=self._trust.provider_sources,
-            )
-            cause = parsed.cause
             proof = self._proof(delivery, parsed)
             result = self._processed(parsed.stripped(), proof, delivery.arrival.receive_count)
-        except Malformed as flaw:
-            return self._invalid(delivery, flaw)
         except NotYet as wait:
             return _End(Outcome.RETRY, NOT_YET, cause=cause, left=wait.left)
         except (KeysAwayError, ProviderBusy) as trouble:
@@ -220,6 +241,9 @@ class MessageHandler:
         except Exception as error:  # noqa: BLE001 - a bug must not cost the message: it comes back, and is seen
             return self._fault(delivery, error, cause)
         return _End(result.outcome, result.code, result, cause)
+
+    def _unread(self, delivery: Delivery, error: Exception) -> _End:
+        return self._invalid(delivery, error) if isinstance(error, Malformed) else self._fault(delivery, error, None)
 
     def _waits(self, trouble: KeysAwayError | ProviderBusy, cause: Cause | None) -> _End:
         if isinstance(trouble, KeysAwayError):
@@ -321,6 +345,7 @@ class MessageHandler:
             wait_s=max(0.0, critical_s - seconds),
             critical_s=critical_s,
             handling_s=seconds,
+            trace_id=delivery.trace.trace_id,
         )
         count(self._metrics, ended)
         level = "info" if _SETTLEMENTS[end.outcome] is Settlement.DELETE else "warning"
@@ -348,11 +373,11 @@ def _wide(delivery: Delivery, end: _End, kind: str, seconds: float, critical_s: 
     result = end.result
     fields = {
         "message_type": kind,
-        "message_key": end.cause.message_key if end.cause else None,
+        "message_key": as_id(end.cause.message_key) if end.cause else None,
         "receive_count": delivery.arrival.receive_count,
         "outcome": end.outcome,
         "reason": end.reason,
-        "payment_id": str(result.payment_id) if result and result.payment_id else None,
+        "payment_id": end.payment_id,
         "status": result.status if result else None,
         "payment_version": result.version if result else None,
         "duration_ms": round(seconds * 1000, 1),

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 from dramatiq import Message, MessageProxy
 
 from contracts.envelope import Arrival, Queue
+from contracts.traces import TRACEPARENT, TraceContext, handling
 from workers import clock
 from workers.quotas import BATCH_MAX, VISIBILITY_MAX_S
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueOutputTypeDef, MessageTypeDef
 
 T = TypeVar("T")
 
@@ -75,10 +76,13 @@ class Delivery(MessageProxy):
             receive_count=int(attributes.get("ApproximateReceiveCount", "1")),
             # A role shows as its unique id and the session's name, which is chosen by whoever takes the role.
             sender=attributes.get("SenderId", "").partition(":")[0] or None,
+            traceparent=_text(self.attributes.get(TRACEPARENT)),
+            trace_header=attributes.get("AWSTraceHeader"),
         )
         self.received_at = clock.monotonic()
         self.lease_until = self.received_at + lease_s
         self.lease_lost = False
+        self._trace: TraceContext | None = None
         self.begun_at: float | None = None
         self.settlement = Settlement.RETRY
         self.reason = ""
@@ -89,6 +93,28 @@ class Delivery(MessageProxy):
     def lease_stands(self) -> bool:
         """Whether the message is still ours alone; if not, another worker may have it now."""
         return not self.lease_lost and clock.monotonic() < self.lease_until
+
+    @property
+    def trace(self) -> TraceContext:
+        """The context that it is handled in: until its body is read, by the word of its queue alone."""
+        if self._trace is None:
+            caller, trace_id = self.arrival.trace()
+            self._trace = handling(trace_id, caller, "sqs", self.arrival.sqs_message_id)
+        return self._trace
+
+    @trace.setter
+    def trace(self, found: TraceContext) -> None:
+        self._trace = found
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What every log line about it says of it."""
+        return {
+            "queue": self.source.queue,
+            "message_id": self.arrival.sqs_message_id,
+            "trace_id": self.trace.trace_id,
+            "span_id": self.trace.span_id,
+        }
 
     def settle_as(
         self,
@@ -107,6 +133,10 @@ class Delivery(MessageProxy):
             delay_max_s: the longest back-off of a retry, in seconds.
         """
         self.settlement, self.reason, self.delay_s, self.delay_max_s = settlement, reason, delay_s, delay_max_s
+
+
+def _text(attribute: "MessageAttributeValueOutputTypeDef | None") -> str | None:
+    return attribute.get("StringValue") if attribute else None
 
 
 def inbound_queue(client: "SQSClient", queue: Queue, url: str) -> InboundQueue:

@@ -140,4 +140,4 @@ class LeaseKeeper:
         if self._holding.holds(delivery) and not delivery.lease_lost:
             delivery.lease_lost = True
             self._metrics.inc(catalogue.LEASES, "lost")
-            _log.warning("lease lost", queue=delivery.source.queue, message_id=delivery.arrival.sqs_message_id)
+            _log.warning("lease lost", **delivery.facts)

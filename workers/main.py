@@ -39,6 +39,7 @@ from workers.providers import make_provider
 from workers.relay import BusSender, QueueSender, Relay, RelayOptions, Sender
 from workers.settings import Settings
 from workers.sweep import Sweeper, SweepOptions
+from workers.tracing import Tracing, configure_tracing
 from workers.verifiers import TOKEN_SETTINGS, make_verifier
 from workers.watching import DatabaseWatcher, flaw_counter, key_counter, request_counter, watch_credentials, watch_pool
 
@@ -171,8 +172,9 @@ def run_worker(settings: Settings) -> int:
         "command_senders",
         "service_senders",
     )
-    configure_logging("worker", release(), settings.environment, settings.log_level)
     metrics = _metrics(settings, Role.WORKER)
+    _log_as(Role.WORKER, settings, metrics)
+    tracing = _tracing(Role.WORKER, settings)
     source = database_source(settings)
     with stop_signal() as stop, _watched_pool(settings, Role.WORKER, metrics, source) as pool:
         provider = make_provider(settings, secrets_client)
@@ -190,8 +192,8 @@ def run_worker(settings: Settings) -> int:
             ),
             metrics,
             committed=ringer.committed,
-            needs=Needs(breakers.database, breakers.provider),
-            outage_s=broker.options.outage_s,
+            needs=Needs(breakers.database, breakers.provider, broker.options.outage_s),
+            tracing=tracing,
         )
         declare_actors(broker, handler)
         worker = Worker(broker, worker_threads=settings.worker_threads, worker_timeout=WORKER_WAKE_UP_MS)
@@ -241,6 +243,16 @@ def _heart(settings: Settings, role: Role, pool: Pool) -> Heart:
 def _show_threads(metrics: Metrics, broker: SqsBroker, threads: int) -> None:
     metrics.set(catalogue.THREADS, threads)
     metrics.before_scrape(lambda: metrics.set(catalogue.BUSY_THREADS, broker.busy))
+
+
+def _log_as(role: Role, settings: Settings, metrics: Metrics) -> None:
+    """Log as a role does; what the tripwire takes out of a line is counted."""
+    redacted = lambda detector: metrics.inc(catalogue.REDACTIONS, detector)  # noqa: E731 - one expression
+    configure_logging(role, release(), settings.environment, settings.log_level, redacted)
+
+
+def _tracing(role: Role, settings: Settings) -> Tracing:
+    return configure_tracing(role, release(), settings.environment, parent=settings.trace_parent == "parent")
 
 
 def declare_actors(broker: SqsBroker, handler: Callable[[], None]) -> None:
@@ -395,12 +407,13 @@ def _serving(server: Server) -> Iterator[str]:
 def run_relay(settings: Settings) -> int:
     """Run role relay until a signal; return the exit code, 1 when one of its threads has died or is stuck."""
     settings.require("payout_queue_url", "approval_queue_url", "event_bus_name")
-    configure_logging("relay", release(), settings.environment, settings.log_level)
     metrics = _metrics(settings, Role.RELAY)
+    _log_as(Role.RELAY, settings, metrics)
+    tracing = _tracing(Role.RELAY, settings)
     source = database_source(settings)
     with stop_signal() as stop, _watched_pool(settings, Role.RELAY, metrics, source, size_max=3) as pool:
         senders, ear = _senders(settings, metrics), Ear(source)
-        relay = _relay(settings, pool, senders, metrics)
+        relay = _relay(settings, pool, senders, metrics, tracing)
         sending = threading.Thread(
             target=relay.run, args=(stop, lambda seconds: nap(ear, stop, seconds)), name="relay", daemon=True
         )
@@ -440,7 +453,9 @@ def _senders(settings: Settings, metrics: Metrics) -> Mapping[Destination, Sende
     }
 
 
-def _relay(settings: Settings, pool: Pool, senders: Mapping[Destination, Sender], metrics: Metrics) -> Relay:
+def _relay(
+    settings: Settings, pool: Pool, senders: Mapping[Destination, Sender], metrics: Metrics, tracing: Tracing
+) -> Relay:
     options = RelayOptions(
         batch=settings.relay_batch,
         lease_s=settings.relay_lease_s,
@@ -448,7 +463,7 @@ def _relay(settings: Settings, pool: Pool, senders: Mapping[Destination, Sender]
         idle_s=settings.relay_idle_s,
         backoff_max_s=settings.relay_backoff_max_s,
     )
-    return Relay(pool, senders, options, metrics)
+    return Relay(pool, senders, options, metrics, tracing)
 
 
 def _sweeper(settings: Settings, pool: Pool, send: Sender, metrics: Metrics, stop: threading.Event) -> Sweeper:
@@ -489,9 +504,9 @@ def relay_liveness(relay: Relay, threads: Sequence[threading.Thread]) -> Callabl
 def run_status(settings: Settings) -> int:
     """Run role status until a signal; return the exit code."""
     settings.require(*TOKEN_SETTINGS)
-    configure_logging("status", release(), settings.environment, settings.log_level)
-    skew = timedelta(seconds=settings.token_skew_s)
     metrics = _metrics(settings, Role.STATUS)
+    _log_as(Role.STATUS, settings, metrics)
+    skew = timedelta(seconds=settings.token_skew_s)
     source = database_source(settings)
     with stop_signal() as stop, _watched_pool(settings, Role.STATUS, metrics, source) as pool:
         verifier = make_verifier(settings, key_counter(metrics))
@@ -516,8 +531,8 @@ def run_status(settings: Settings) -> int:
 def run_monitor(settings: Settings) -> int:
     """Run role monitor until a signal; return the exit code, 1 when one of its threads has died."""
     settings.require("event_queue_url", "command_queue_url", "payout_queue_url", "approval_queue_url")
-    configure_logging("monitor", release(), settings.environment, settings.log_level)
     metrics = _metrics(settings, Role.MONITOR)
+    _log_as(Role.MONITOR, settings, metrics)
     source = database_source(settings)
     with stop_signal() as stop, _watched_pool(settings, Role.MONITOR, metrics, source, size_max=4) as pool:
         watching = _monitor(settings, pool, metrics, stop)

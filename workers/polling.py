@@ -171,7 +171,7 @@ class Pollers:
             MaxNumberOfMessages=count,
             WaitTimeSeconds=self._options.wait_s,
             VisibilityTimeout=self._options.visibility_s,
-            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount", "SenderId"],
+            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount", "SenderId", "AWSTraceHeader"],
             MessageAttributeNames=["All"],
         )
         self._metrics.set(catalogue.LAST_POLL, clock.now().timestamp(), source.queue)

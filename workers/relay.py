@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.outbound import Destination, OwnOrder
+from contracts.traces import TRACEPARENT, begun, from_traceparent
 from store import outbox
 from store.db import Pool
 from store.outbox import DueRow
@@ -23,6 +24,7 @@ from workers.clock import jittered
 from workers.logs import logger
 from workers.metrics import Metrics
 from workers.quotas import BATCH_BYTES_MAX, BATCH_MAX
+from workers.tracing import Tracing
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 BACKOFF_FIRST_S = 0.5
 #: By which share a pause is made longer or shorter, so that relays do not march in step.
 BACKOFF_JITTER = 0.2
+#: What a trace adds to an entry, in bytes at most: X-Ray's header, or an attribute with its name and its type.
+TRACE_BYTES_MAX = 100
 #: Error codes that no repetition will cure.
 PERMANENT = frozenset({"MalformedDetail", "InvalidArgument", "InvalidMessageContents", "InvalidParameterValue"})
 _AWS_ERRORS = (BotoCoreError, ClientError)
@@ -65,12 +69,18 @@ class Relay:
     """Claims, sends, marks; `run_once` is one round and `run` the loop around it."""
 
     def __init__(
-        self, pool: Pool, senders: Mapping[Destination, Sender], options: RelayOptions, metrics: Metrics
+        self,
+        pool: Pool,
+        senders: Mapping[Destination, Sender],
+        options: RelayOptions,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
     ) -> None:
         self._pool = pool
         self._senders = senders
         self._options = options
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
         self.last_turn = clock.monotonic()
 
     def run_once(self, stop: Event | None = None) -> int:
@@ -94,7 +104,7 @@ class Relay:
                 left = [row for _, unsent in requests[number:] for row in unsent]
                 outbox.postpone(self._pool, dict.fromkeys((row.outbox_id for row in left), 0.0))
                 break
-            self._settle(chunk, self._senders[Destination(destination)](chunk))
+            self._settle(chunk, self._send(destination, chunk))
         return len(rows)
 
     def run(self, stop: Event, nap: Callable[[float], object] | None = None) -> None:
@@ -125,6 +135,13 @@ class Relay:
             else:
                 pause_s = min(pause_s * 1.5, self._options.idle_s)
                 wait(pause_s)
+
+    def _send(self, destination: str, chunk: Sequence[DueRow]) -> Sent:
+        with self._tracing.sending(destination, [row.traceparent for row in chunk]) as span:
+            sent = self._senders[Destination(destination)](chunk)
+            if sent.late or sent.rejected:
+                span.not_taken()
+        return sent
 
     def _settle(self, chunk: Sequence[DueRow], sent: Sent) -> None:
         """Mark exactly the rows that were taken; the others come again, each after its own back-off."""
@@ -181,6 +198,7 @@ class BusSender:
             "DetailType": row.detail_type,
             "Detail": json.dumps(row.payload, separators=(",", ":")),
             "Resources": _resources(row.payload),
+            **_trace_header(row),
         }
 
 
@@ -195,7 +213,8 @@ class QueueSender:
         """Send up to ten messages in one request."""
         by_id = {str(row.outbox_id): row for row in rows}
         entries: Any = [
-            {"Id": name, "MessageBody": json.dumps(row.payload, separators=(",", ":"))} for name, row in by_id.items()
+            {"Id": name, "MessageBody": json.dumps(row.payload, separators=(",", ":")), **_trace_attribute(row)}
+            for name, row in by_id.items()
         ]
         try:
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
@@ -207,7 +226,11 @@ class QueueSender:
 
 
 def as_row(number: int, order: OwnOrder) -> DueRow:
-    """Return an order that stands in no outbox as senders take it; its receipt comes back under `number`."""
+    """Return an order that stands in no outbox as senders take it; its receipt comes back under `number`.
+
+    Nothing incoming has caused it: its trace begins with it, and is the same however often it is posted.
+    """
+    trace = begun(order.identity)
     return DueRow(
         outbox_id=number,
         event_id=order.identity,
@@ -215,9 +238,10 @@ def as_row(number: int, order: OwnOrder) -> DueRow:
         aggregate_seq=0,
         destination=order.destination,
         detail_type=order.kind,
-        payload=order.wire(),
+        payload=order.within(trace).wire(),
         attempts=1,
         created_at=clock.now(),
+        traceparent=trace.traceparent,
     )
 
 
@@ -226,7 +250,7 @@ def chunks(rows: Sequence[DueRow]) -> Iterator[list[DueRow]]:
     chunk: list[DueRow] = []
     size = 0
     for row in rows:
-        row_size = len(json.dumps(row.payload)) + len(row.detail_type)
+        row_size = len(json.dumps(row.payload)) + len(row.detail_type) + TRACE_BYTES_MAX
         if chunk and (len(chunk) == BATCH_MAX or size + row_size > BATCH_BYTES_MAX):
             yield chunk
             chunk, size = [], 0
@@ -249,6 +273,20 @@ def _sorted_out(receipts: Mapping[int, str], failed: Sequence[tuple[DueRow, str]
         late=[row for row, code in failed if code not in PERMANENT],
         rejected=[row for row, code in failed if code in PERMANENT],
     )
+
+
+def _trace_header(row: DueRow) -> dict[str, str]:
+    """Return what carries a row's trace through EventBridge: to its targets it gives no attributes but this."""
+    trace = from_traceparent(row.traceparent)
+    return {} if trace is None else {"TraceHeader": trace.xray_header}
+
+
+def _trace_attribute(row: DueRow) -> dict[str, Any]:
+    """Return what carries a row's trace through Amazon SQS."""
+    trace = from_traceparent(row.traceparent)
+    if trace is None:
+        return {}
+    return {"MessageAttributes": {TRACEPARENT: {"DataType": "String", "StringValue": trace.traceparent}}}
 
 
 def _resources(payload: Mapping[str, Any]) -> list[str]:

@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     snapshot_keep_s: float = Field(7_200, ge=60, le=604_800)
     heartbeat_every_s: float = Field(10, gt=0, le=300)
 
-    # Health and status endpoints, logs
+    # Health and status endpoints, logs, spans
     host: str = "127.0.0.1"
     health_port: int = Field(9_100, ge=0, le=65_535)
     status_port: int = Field(8_080, ge=0, le=65_535)
@@ -153,6 +153,7 @@ class Settings(BaseSettings):
     environment: str = PRODUCTION
     commit: str = "unknown"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    trace_parent: Literal["link", "parent"] = "link"
 
     # A person at the command line
     actor_token: SecretStr | None = None

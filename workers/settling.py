@@ -163,7 +163,8 @@ class Settler:
         try:
             answer = self._sorted(entries, self._request(batch, entries))
         except Exception as error:  # noqa: BLE001 - a thread that dies here would settle nothing for ever
-            _log.warning("settling failed", queue=batch.source.queue, error=type(error).__name__, count=len(entries))
+            named = [entry.delivery.arrival.sqs_message_id for entry in entries]
+            _log.warning("settling failed", queue=batch.source.queue, error=type(error).__name__, message_ids=named)
             answer = _Answer(late=list(entries))
         with self._changed:
             again = [entry for entry in answer.late if entry.tries < TRIES_MAX and not self._stopping.is_set()]
@@ -209,8 +210,4 @@ class Settler:
             if count:
                 self._metrics.inc(catalogue.SETTLED, batch.source.queue, result, by=count)
         for entry in answer.refused:
-            _log.warning(
-                "settling refused: the lease was lost",
-                queue=batch.source.queue,
-                message_id=entry.delivery.arrival.sqs_message_id,
-            )
+            _log.warning("settling refused: the lease was lost", **entry.delivery.facts)

@@ -113,8 +113,8 @@ def _in_words(entry: Mapping[str, Any]) -> str:
             text = data["message"] or MESSAGES.get(data["code"], "")
             return f"{name} {who} refused, {data['code']}: {text}{stands}"
         case _:
-            sent = data["publishedAt"]
-            return f"{name} to {who}, {f'sent {sent[:19]}Z' if sent else 'not sent yet'}"
+            sent, trace = data["publishedAt"], f", trace {data['traceId']}" if data["traceId"] else ""
+            return f"{name} to {who}, {f'sent {sent[:19]}Z' if sent else 'not sent yet'}{trace}"
 
 
 def _noted(entry: Mapping[str, Any]) -> str:

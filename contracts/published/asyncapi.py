@@ -53,6 +53,11 @@ event: take a payment's events in that order; a missing number is an event that 
 **Versions.** Fields may be added within major version {MAJOR_VERSION}: ignore what you do not know, as this service
 does. A body of another major version is not taken.
 
+**Traces.** The trace context (W3C) that a message is sent in is taken from the message itself (`metadata.traceparent`,
+or `traceparent` beside it), or else from its SQS message attribute `traceparent`, or else from `AWSTraceHeader`. What
+is not well-formed is ignored; `tracestate` is not carried on. It is no part of the content: the same message in another
+trace is a repetition. What this service sends carries the `traceparent` of what it comes of.
+
 **Refusals.** A message that can be read but breaks a rule of the business is answered by an event,
 `WorkCompletedRejected`, `PaymentCommandRejected` or `PaymentConflictDetected`, with a code of `x-refusals`; when
 several apply, the first in that order is reported. It is not tried again: correct it and send it under a new id.

@@ -43,6 +43,7 @@ from contracts.outbound import (
 )
 from contracts.payment import PayerType, Payment, Source
 from contracts.refusals import Refusal
+from contracts.traces import TraceContext
 from tests.kit import messages as m
 
 HERE = Path(__file__).parent
@@ -66,6 +67,8 @@ CAUSE = Cause(
     queue=Queue.COMMANDS,
     sent_at=NOW,
 )
+#: The trace that every outbound sample is sent in: the example of the recommendation.
+TRACE = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
 
 
 def snake(kind: str) -> str:
@@ -141,7 +144,7 @@ def payment(status: Status, version: int) -> Payment:
 def outbound_samples() -> dict[str, OutboundMessage]:
     """Every outbound message by its sample's file name, from fixed inputs."""
     messages = [*_changes(), *_stays(), *_payouts(), *_notices(), *_orders()]
-    return {f"{snake(type(message).__name__)}.json": message for message in messages}
+    return {f"{snake(type(message).__name__)}.json": message.within(TRACE) for message in messages}
 
 
 def _changes() -> list[OutboundMessage]:

@@ -56,6 +56,8 @@ GOLDEN_IDS: list[tuple[str, object, str]] = [
     ("attempt", ids.attempt_id(PAYMENT, 1), "e8536395-cc08-549d-8c2f-11c672f7d346"),
     ("provider key", ids.provider_key(PAYMENT, 1), "pay-b87d5260-6299-5a9e-8d4f-c07a423b572d-1"),
     ("event", ids.event_id(PAYMENT, 2, "PaymentApproved"), "cfe578a2-ca99-5bdc-b3b5-22cb254168ed"),
+    ("trace", ids.trace_id("sqs-1"), "721b2a18e59f53b7a087b8f8fd8e19b5"),
+    ("span", ids.span_id("4bf92f3577b34da6a3ce929d0e0e4736", "WorkCompleted", "evt-1"), "644e3b7608c450a4"),
     ("notice", ids.notice_id("key", bytes(32), "PaymentCommandRejected"), "b33a397d-c447-5667-9ca0-760da4372f5a"),
     ("process payment", ids.process_payment_key(PAYMENT, 2, refusals=0), "9754fe96-88c3-56b5-a1f6-b6b778822683"),
     ("process payment again", ids.process_payment_key(PAYMENT, 2, refusals=1), "dacee5e0-d25f-5078-a6be-f87ebac00a96"),

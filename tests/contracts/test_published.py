@@ -21,6 +21,7 @@ from contracts.outbound import (
 from contracts.published import asyncapi, files
 from contracts.published.catalogue import CATALOGUE, EVENT_BUS, Direction, Publication, schema
 from contracts.refusals import MESSAGES, Refusal
+from contracts.traces import TRACEPARENT
 from tests.contracts import golden
 from tests.contracts.regenerate import write_schemas
 from workers.local.template import TEMPLATE_PATH
@@ -141,7 +142,8 @@ def test_wire_names_are_camel_case(publication: Publication):
 @pytest.mark.parametrize("model", OUTBOUND)
 def test_everything_that_is_written_is_promised(model: type):
     found = schema(CATALOGUE[model.__name__])
-    assert found["required"] == list(found["properties"])
+    open_ones = {TRACEPARENT}  # what waits in the outbox while a release is rolled out may be without
+    assert found["required"] == [name for name in found["properties"] if name not in open_ones]
 
 
 @pytest.mark.parametrize("publication", PUBLICATIONS, ids=by_name)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from contracts.inbound import Parsed
 from contracts.outcome import Outcome
 from contracts.provider import Accepted, Declined, Unknown
 from contracts.refusals import Refusal
@@ -172,3 +173,33 @@ def test_personal_text_lies_beside_the_chain_and_not_in_it(pool: Pool):
     assert link["note_digest"] is not None
     everything_else = str(rows(pool, "SELECT payload::text AS payload FROM outbox")) + link["data"]
     assert "canary" not in everything_else
+
+
+def test_what_follows_from_a_message_is_sent_in_the_trace_that_it_is_handled_in(pool: Pool):
+    work = m.parsed(m.work(metadata={"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"}))
+    created = twice(pool, work)
+    approval = m.parsed(m.command("ApprovePayment", paymentId=str(created.payment_id)))
+    twice(pool, approval)
+    refused = m.parsed(m.command("RejectPayment", 2, paymentId=str(created.payment_id), reason="late"))
+    twice(pool, refused)
+    sent = {
+        row["detail_type"]: (row["traceparent"], row["payload"]["traceparent"])
+        for row in rows(pool, "SELECT detail_type, traceparent, payload FROM outbox")
+    }
+    traces = {
+        name: (found.cause.trace.traceparent,) * 2
+        for name, found in _followed(work, approval, refused)
+        if found.cause.trace
+    }
+    assert sent == traces
+    assert sent["PaymentCreated"][0].startswith("00-4bf92f3577b34da6a3ce929d0e0e4736-")
+
+
+def _followed(work: Parsed, approval: Parsed, refused: Parsed) -> list[tuple[str, Parsed]]:
+    return [
+        ("PaymentCreated", work),
+        ("ApprovalRequest", work),
+        ("PaymentApproved", approval),
+        ("ProcessPayment", approval),
+        ("PaymentCommandRejected", refused),
+    ]

@@ -65,9 +65,9 @@ CATALOGUE = (
         (
             Edit(
                 "workers/relay.py",
-                "            self._settle(destination, self._senders[Destination(destination)](chunk))\n",
+                "            self._settle(chunk, self._send(destination, chunk))\n",
                 '            outbox.mark_published(self._pool, {row.outbox_id: "early" for row in chunk})\n'
-                "            self._settle(destination, self._senders[Destination(destination)](chunk))\n",
+                "            self._settle(chunk, self._send(destination, chunk))\n",
             ),
         ),
         ("tests/workers/hazards/test_relay.py",),
@@ -215,6 +215,24 @@ CATALOGUE = (
         "a payout of somebody else's account counts as ours",
         (Edit("workers/payouts.py", "if self.provider.account(destination) == account", "if destination"),),
         ("tests/workers/test_payouts.py",),
+    ),
+    Mutation(
+        "log-a-producers-id-as-it-came",
+        "whatever a producer calls a message stands in the log, somebody's name too",
+        (Edit("workers/consume.py", "as_id(end.cause.message_key)", "end.cause.message_key"),),
+        ("tests/workers/test_canary.py",),
+    ),
+    Mutation(
+        "log-the-text-of-a-fault",
+        "an exception quotes the message that it failed over, in the log and to every operator",
+        (
+            Edit(
+                "workers/consume.py",
+                'self._log.error("fault", error=type(error).__name__,',
+                'self._log.error("fault", error=str(error),',
+            ),
+        ),
+        ("tests/workers/test_canary.py",),
     ),
     Mutation(
         "derive-the-stored-provider-key-at-random",

@@ -1,5 +1,6 @@
 """The outbox as the relays see it: leases, marks that touch only what they name, and no row twice."""
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
@@ -54,7 +55,13 @@ def test_what_is_appended_comes_out_as_it_went_in(pool: Pool):
     [due] = claim(pool)
     assert (due.event_id, due.aggregate_id, due.aggregate_seq) == (uuid5(m.EVENT, "a"), m.INCIDENT, 1)
     assert (due.destination, due.detail_type, due.payload) == ("bus", "Test", {"name": "a"})
-    assert (due.attempts, due.created_at) == (1, PAST)
+    assert (due.attempts, due.created_at, due.traceparent) == (1, PAST, None)
+
+
+def test_a_row_s_trace_comes_out_as_it_went_in(pool: Pool):
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    append(pool, dataclasses.replace(row("a"), traceparent=traceparent), row("b"))
+    assert {due.payload["name"]: due.traceparent for due in claim(pool)} == {"a": traceparent, "b": None}
 
 
 def test_the_same_event_twice_is_one_row_that_keeps_its_first_words(pool: Pool):

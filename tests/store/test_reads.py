@@ -12,7 +12,7 @@ from contracts.lifecycle import Status
 from contracts.payment import Role
 from contracts.provider import Accepted, Unknown
 from contracts.refusals import MESSAGES, Refusal
-from store import reads
+from store import db, reads
 from store.db import Pool
 from store.reads import NoteView, UnknownAttempts
 from store.signed_in import Page, Sight, Viewer, seeing
@@ -108,6 +108,23 @@ def test_the_timeline_of_the_main_road_tells_changes_and_news_in_order_of_time(p
         ("PaymentProcessing", "bus"),
         ("PaymentCompleted", "bus"),
     ]
+
+
+_UNTRACED = """
+INSERT INTO outbox (event_id, aggregate_id, aggregate_seq, destination, detail_type, payload)
+VALUES (gen_random_uuid(), %(id)s, 0, 'bus', 'OfAnOlderRelease', '{}')
+"""
+
+
+def test_the_timeline_says_in_which_trace_something_was_sent(pool: Pool):
+    work = m.parsed(m.work(traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"))
+    payment_id = once(pool, work).payment_id
+    assert payment_id
+    with db.transaction(pool) as tx:
+        tx.send(_UNTRACED, {"id": payment_id})
+    traces = {entry.name: entry.data["traceId"] for entry in reads.timeline(pool, payment_id) if entry.what == "sent"}
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert traces == {"PaymentCreated": trace_id, "ApprovalRequest": trace_id, "OfAnOlderRelease": None}
 
 
 def test_the_timeline_shows_a_refused_command_with_its_code(pool: Pool):

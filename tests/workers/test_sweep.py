@@ -11,6 +11,7 @@ from contracts import ids
 from contracts.envelope import Queue
 from contracts.outcome import Outcome
 from contracts.provider import Accepted, Reversal
+from contracts.traces import from_traceparent
 from store import sweep
 from store.db import Pool, Transient, TransientReason
 from store.outbox import DueRow
@@ -190,3 +191,14 @@ def test_a_look_that_an_operator_asked_for_is_posted_once_under_a_key_of_its_own
     back = Accepted("tr_1", (Reversal("trr_1", 5000),))
     done = once(pool, m.parsed(dict(first.payload), queue=Queue.PAYOUTS), back)
     assert (done.outcome, done.version) == (Outcome.APPLIED, 5)
+
+
+def test_an_order_of_the_sweep_begins_a_trace_that_its_handling_goes_on_with(pool: Pool):
+    approved(pool)
+    queue = Taken()
+    sweeper(pool, queue).run_once()
+    [order] = queue.orders
+    begun = from_traceparent(order.traceparent)
+    assert begun is not None
+    assert order.payload["traceparent"] == order.traceparent
+    assert m.parsed(dict(order.payload), queue=Queue.PAYOUTS).cause.caller == begun

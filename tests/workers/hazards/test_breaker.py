@@ -238,8 +238,8 @@ def test_z13_an_outage_of_the_real_database_costs_each_message_at_most_two_recei
     broker = SqsBroker(sqs, queues, options, metrics, breaker)  # type: ignore[arg-type]
     breaker.went_away = broker.release_waiting
     rules = Rules(provider="none", senders=SENDERS)
-    needs = Needs(database=breaker)
-    handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, metrics, needs=needs, outage_s=options.outage_s)
+    needs = Needs(database=breaker, outage_s=options.outage_s)
+    handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, metrics, needs=needs)
     declare_actors(broker, handler)
     worker = Worker(broker, worker_threads=4, worker_timeout=50)
     counts = ReceiveCounts(sqs)
@@ -307,8 +307,8 @@ def test_a_message_is_not_even_tried_while_the_database_is_away(crowd: Pool):
     with breaking(Patient(well=False)) as breaker:
         until(lambda: breaker.state is State.AWAY)
         rules = Rules(provider="none", senders=SENDERS)
-        needs = Needs(database=breaker)
-        handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, Metrics(), needs=needs, outage_s=(40, 50))
+        needs = Needs(database=breaker, outage_s=(40, 50))
+        handler = MessageHandler(crowd, nobody(crowd), rules, TRUST, Metrics(), needs=needs)
         delivery = Delivery(source, raw)
         handler.handle(delivery)
     assert (delivery.settlement, delivery.reason) == (Settlement.RETRY, DATABASE_AWAY)

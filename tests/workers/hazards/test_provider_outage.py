@@ -157,7 +157,7 @@ def deliver(body: str, queue: Queue, receives: int = 1) -> Delivery:
 
 def handler(pool: Pool, provider: FakeProvider, breaker: Any = None) -> MessageHandler:
     needs = Needs(provider=breaker)
-    return MessageHandler(pool, Asker(pool, provider), RULES, TRUST, Metrics(), needs=needs, outage_s=(30, 60))
+    return MessageHandler(pool, Asker(pool, provider), RULES, TRUST, Metrics(), needs=needs)
 
 
 def test_a_payout_is_not_even_tried_while_the_provider_is_away(pool: Pool, orders: list[str], started):
@@ -290,11 +290,9 @@ class Paying:
         both = BothThere(self.database, self.provider)
         self.broker = SqsBroker(sqs, queues, options, metrics, self.database, both)  # type: ignore[arg-type]
         self.provider.went_away = lambda: self.broker.release_waiting(Queue.PAYOUTS)
-        needs = Needs(self.database, self.provider)
+        needs = Needs(self.database, self.provider, options.outage_s)
         asker = Asker(pool, provider)
-        declare_actors(
-            self.broker, MessageHandler(pool, asker, RULES, TRUST, metrics, needs=needs, outage_s=options.outage_s)
-        )
+        declare_actors(self.broker, MessageHandler(pool, asker, RULES, TRUST, metrics, needs=needs))
         self.worker = Worker(self.broker, worker_threads=4, worker_timeout=50)
 
     def __enter__(self) -> Self:

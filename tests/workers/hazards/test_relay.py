@@ -55,23 +55,25 @@ class QueueOf:
     def __init__(self, failing: str = "") -> None:
         self.failing = failing
         self.bodies: list[str] = []
+        self.attributes: list[Any] = []
 
-    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803, ARG002
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002
         answer: dict[str, Any] = {"Successful": [], "Failed": []}
         for entry in Entries:
             if self.failing and self.failing in entry["MessageBody"]:
                 answer["Failed"].append({"Id": entry["Id"], "Code": "InternalError", "SenderFault": False})
             else:
                 self.bodies.append(entry["MessageBody"])
+                self.attributes.append(entry.get("MessageAttributes"))
                 answer["Successful"].append({"Id": entry["Id"], "MessageId": f"sqs-{entry['Id']}"})
         return answer
 
 
-def write(pool: Pool, *names: str, destination: str = "bus", size: int = 0) -> None:
+def write(pool: Pool, *names: str, destination: str = "bus", size: int = 0, traceparent: str | None = None) -> None:
     with db.transaction(pool) as tx:
         at = tx.ask("SELECT clock_timestamp() AS at", {}).value()[0]["at"]
         new = [
-            NewRow(uuid4(), uuid4(), 1, destination, "Test", {"name": name, "filling": "x" * size}, at)
+            NewRow(uuid4(), uuid4(), 1, destination, "Test", {"name": name, "filling": "x" * size}, at, traceparent)
             for name in names
         ]
         outbox.append(tx, new, at)
@@ -323,3 +325,28 @@ def test_r10_the_age_of_the_oldest_unsent_row_grows_while_nobody_takes_it(pool: 
     until(lambda: outbox.backlog(pool).oldest_age_s > 0.05, what="its age")
     until(sender.run_once, what="the second try")
     assert outbox.backlog(pool) == outbox.Backlog(0, 0.0)
+
+
+def test_r4_the_trace_of_what_a_row_comes_of_goes_with_it_to_the_bus_and_to_the_queues(pool: Pool):
+    traced = m.work(traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    cause = m.parsed(traced).cause
+    twice(pool, m.parsed(traced))
+    bus, queue = Bus(), QueueOf()
+    bus._take = lambda entry: bus.taken.append(entry) or {"EventId": "bus-1"}  # type: ignore[method-assign, func-returns-value]
+    relay(pool, bus, queue).run_once()
+    assert cause.trace is not None
+    [event], [attributes] = bus.taken, queue.attributes
+    assert event["TraceHeader"] == cause.trace.xray_header
+    assert attributes == {"traceparent": {"DataType": "String", "StringValue": cause.trace.traceparent}}
+    assert json.loads(event["Detail"])["traceparent"] == cause.trace.traceparent
+    assert [json.loads(body)["traceparent"] for body in queue.bodies] == [cause.trace.traceparent]
+
+
+@pytest.mark.parametrize("traceparent", [None, "", "of another release"])
+def test_r4_a_row_without_a_trace_is_sent_without_one(pool: Pool, traceparent: str | None):
+    write(pool, "a", traceparent=traceparent)
+    write(pool, "b", destination="payouts", traceparent=traceparent)
+    bus, queue = Bus(), QueueOf()
+    assert relay(pool, bus, queue).run_once() == 2
+    assert "TraceHeader" not in bus.taken[0]
+    assert queue.attributes == [None]
