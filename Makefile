@@ -8,7 +8,7 @@ READY  := .venv/.ready
 POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run observe test test-long test-postgres-15 drills storm payouts contention sweep fuzz mutations check format golden lock clean
+.PHONY: help setup run observe screenshots test test-long test-postgres-15 drills storm payouts contention sweep fuzz mutations check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -35,10 +35,13 @@ run: $(READY) ## Run the demo and keep serving until Ctrl-C; ONCE=1 ends after t
 observe: $(READY) ## Run everything with a real Prometheus (Debian's package prometheus) beside it; ONCE=1 ends after the summary
 	@trap : INT; $(BIN)/payments observe $(if $(INCIDENTS),--incidents $(INCIDENTS)) $(if $(ONCE),--once)
 
+screenshots: $(READY) ## Take the pictures of the status page and the console anew (Debian's packages chromium and prometheus)
+	@SCREENSHOTS=deploy/observability/screenshots $(BIN)/python -m pytest -m long tests/browser/test_demo.py $(ARGS)
+
 test: $(READY) ## Run the tests; ARGS is handed to pytest, as in make test ARGS='-k audit -x'
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-long: $(READY) ## Run the tests that take their time: local servers beside the model of SQS, whole stacks, bad input replayed (6 minutes)
+test-long: $(READY) ## Run the tests that take their time: local servers beside the model of SQS, whole stacks, a browser, a real Prometheus (9 minutes)
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Postgres 15; POSTGRES_15_BIN=DIR names its programs

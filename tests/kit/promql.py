@@ -3,6 +3,7 @@
 This reads names; whether an expression is PromQL at all says `promtool`, in `syntax`.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 from prometheus_client.utils import floatToGoString
 
@@ -20,6 +22,10 @@ OF_PROMETHEUS = frozenset({"up", "ALERTS"})
 #: Labels that no metric of ours declares: those of a target, and those of an alert.
 OF_TARGETS = frozenset({"job", "instance"})
 OF_ALERTS = frozenset({"alertname", "alertstate", "severity"})
+
+MISSING = (
+    "promtool is not here: Debian's package `prometheus` has it (apt-get install --no-install-recommends prometheus)"
+)
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -170,9 +176,10 @@ def _empty(name: str, metric: Metric, matchers: list[Matcher]) -> list[str]:
 
 
 def promtool() -> str:
-    """Return the path of promtool; fails where there is none, since nothing else knows PromQL."""
+    """Return the path of promtool. Without it CI fails, since nothing else knows PromQL; a person's test is skipped."""
     path = shutil.which("promtool")
-    assert path, "promtool is missing; Debian's package `prometheus` has it: apt-get install prometheus"
+    if path is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
     return path
 
 

@@ -1,7 +1,6 @@
 """Metrics: the catalogue's and nothing else, from closed sets, all of them there from the start."""
 
 import re
-import shutil
 import subprocess
 from typing import Any
 
@@ -17,6 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from contracts.envelope import DELIVERIES, Queue
 from contracts.outbound import Destination
 from contracts.outcome import Outcome
+from tests.kit.promql import promtool
 from workers import catalogue
 from workers.catalogue import CATALOGUE, NO_KIND, OTHER, Kind, Metric, Role
 from workers.metrics import Metrics, UnknownSeriesError
@@ -111,8 +111,6 @@ def test_a_gauge_that_nobody_knows_any_more_is_gone_until_it_is_set_again():
 
 @pytest.mark.parametrize("role", Role)
 def test_promtool_finds_no_fault_with_what_a_role_shows(role: Role):
-    promtool = shutil.which("promtool")
-    assert promtool, "promtool is not installed: it comes with Debian's package `prometheus`"
     metrics = Metrics(role, version="1.2.3", commit="abc")
     for metric in CATALOGUE:
         if role in metric.roles and not metric.known:
@@ -121,7 +119,7 @@ def test_promtool_finds_no_fault_with_what_a_role_shows(role: Role):
     text = exposition.generate_latest(metrics.registry)
     wanted = {metric.name for metric in CATALOGUE if role in metric.roles and metric.series}
     assert wanted <= set(re.findall(r"^# TYPE (\S+)", text.decode(), re.MULTILINE))
-    found = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    found = subprocess.run([promtool(), "check", "metrics"], input=text, capture_output=True, check=False)
     assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
 
 
