@@ -472,15 +472,21 @@ def test_what_was_verified_within_the_interval_is_not_verified_again_after_a_res
 
 
 @contextmanager
-def shut(server: postgres.Server, database_url: str) -> Iterator[None]:
-    """Shut a database: its connections are cut, and it takes no others."""
+def shut(server: postgres.Server, database_url: str) -> Iterator[Callable[[], object]]:
+    """Shut a database: its connections are cut, and it takes no others.
+
+    Yields what cuts once more: who was just being let in when it was shut is seen a moment later.
+    """
     name = urlsplit(database_url).path.removeprefix("/")
     allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
     with psycopg.connect(server.url("postgres"), autocommit=True) as owner:
         owner.execute(allow.format(sql.Identifier(name), sql.Literal(False)))
-        owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        cut = partial(
+            owner.execute, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
+        cut()
         try:
-            yield
+            yield cut
         finally:
             owner.execute(allow.format(sql.Identifier(name), sql.Literal(True)))
 
@@ -491,14 +497,19 @@ def test_a_database_that_is_away_leaves_the_figures_as_they_were_and_is_looked_a
     created(pool, 1)
     with running(watching, sqs, metrics) as found:
         wait(lambda: metrics.value(catalogue.PENDING, "back_office") == 1)
-        with shut(server, database_url):
-            wait(lambda: {"waiting", "invariants"} <= {log.get("duty") for log in list(logs)})
+        with shut(server, database_url) as cut:
+            wait(lambda: cut() and _duties(logs) >= {"waiting", "invariants"}, what="both to fail", every_s=0.1)
             assert metrics.value(catalogue.PENDING, "back_office") == 1
             sqs.put("payments-events", "x")
             wait(lambda: depth(metrics, *EVENTS)[0] == 1, what="the queues, which need no database")
             assert all(thread.is_alive() for thread in found.threads)
-        wait(lambda: _created(pool, 2), every_s=0.1)
-        wait(lambda: metrics.value(catalogue.PENDING, "back_office") == 2)
+        wait(lambda: _created(pool, 2), what="the database", every_s=0.1)
+        wait(lambda: metrics.value(catalogue.PENDING, "back_office") == 2, what="the tables")
+
+
+def _duties(logs: Logs) -> set[str]:
+    """The duties that have failed."""
+    return {log["duty"] for log in list(logs) if "duty" in log}
 
 
 def _created(pool: Pool, number: int) -> bool:
