@@ -19,6 +19,8 @@ class Depth(_Said):
     visible: int
     in_flight: int
     delayed: int
+    looked_at: datetime | None = None
+    """When the queue was asked, by the monitor's clock."""
 
 
 class Waiting(_Said):
@@ -35,6 +37,7 @@ class Snapshot(_Said):
         queues: by queue, then by `main` and `dlq`.
         pending: payments that wait for approval, by payer type.
         outbox: rows that are due and not yet sent.
+        outbox_rejected: rows that nobody will ever take.
         unknown_payouts: payout attempts of unknown outcome, by provider.
         payments: how many payments there are, by status.
         failures: failed payments by failure code.
@@ -44,11 +47,13 @@ class Snapshot(_Said):
         verified_at: when all audit chains were last verified.
         violations: rows that break an invariant, by invariant.
         checked_at: when the invariants were last checked.
+        waiting_at: when what waits was last looked at with success, by what was looked for; by the monitor's clock.
     """
 
     queues: Mapping[str, Mapping[str, Depth]] = {}
     pending: Mapping[str, Waiting] | None = None
     outbox: Waiting | None = None
+    outbox_rejected: int | None = None
     unknown_payouts: Mapping[str, Waiting] | None = None
     payments: Mapping[str, int] | None = None
     failures: Mapping[str, int] | None = None
@@ -58,3 +63,4 @@ class Snapshot(_Said):
     verified_at: datetime | None = None
     violations: Mapping[str, int] | None = None
     checked_at: datetime | None = None
+    waiting_at: Mapping[str, datetime] = {}

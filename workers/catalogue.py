@@ -120,6 +120,8 @@ MAIN, DEAD_LETTERS = "main", "dlq"
 #: Every queue that the monitor looks at; the label `queue` of a dead-letter queue is that of the queue it serves.
 WATCHED_QUEUES: Series = (*_each(Queue, [MAIN, DEAD_LETTERS]), (APPROVALS_QUEUE, MAIN))
 QUEUE_STATES = ("visible", "in_flight", "delayed")
+#: What the monitor looks for in the tables, each by itself.
+LOOKS = ("pending", "unknown_attempts", "outbox", "message_failures", "counts")
 RETRY_REASONS = ("not_yet", "transient", "dependency_away", "keys_away", "provider_busy", "fault")
 #: What a queue says to an entry of a batch: done, not ours any more, or not taken however often it was asked.
 SETTLE_RESULTS = ("deleted", "returned", "refused", "given_up")
@@ -319,6 +321,23 @@ QUEUE_LAST_SUCCESS = _gauge(
     known=False,
 )
 
+QUEUE_AGE_LAST_SUCCESS = _gauge(
+    "queue_age_last_success_timestamp_seconds",
+    "When CloudWatch last answered with the ages of the oldest messages.",
+    _MONITOR,
+    unit=Unit.TIMESTAMP,
+    known=False,
+)
+TABLES_LAST_SUCCESS = _gauge(
+    "tables_last_success_timestamp_seconds",
+    "When the tables were last looked at with success, by what was looked for.",
+    _MONITOR,
+    "look",
+    _each(LOOKS),
+    Unit.TIMESTAMP,
+    known=False,
+)
+
 # -- messages
 
 RECEIVED = _counter(
@@ -418,6 +437,12 @@ OUTBOX_AGE = _gauge(
     "Age of the oldest outbox row that is due and not yet sent; 0 where there is none.",
     _MONITOR,
     unit=Unit.SECONDS,
+    known=False,
+)
+OUTBOX_REJECTED = _gauge(
+    "outbox_rejected",
+    "Outbox rows that nobody will ever take: each is something that its receiver has not been told.",
+    _MONITOR,
     known=False,
 )
 SWEPT = _counter(

@@ -28,7 +28,7 @@ LABELS = {
     *("queue", "message_type", "outcome", "result", "destination", "dependency", "operation", "table", "kind", "state"),
     *("source", "payer_type", "currency", "from_status", "to_status", "actor_kind", "decision", "model", "reason"),
     *("detail_type", "provider", "sqlstate_class", "command", "surface", "detector", "invariant", "route", "method"),
-    *("status", "version", "commit", "role", "le"),
+    *("status", "version", "commit", "role", "look", "le"),
 }
 
 
