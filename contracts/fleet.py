@@ -39,6 +39,7 @@ class Snapshot(_Said):
         outbox: rows that are due and not yet sent.
         outbox_rejected: rows that nobody will ever take.
         unknown_payouts: payout attempts of unknown outcome, by provider.
+        payouts_waiting: payments that are to be paid out and are not, by why.
         payments: how many payments there are, by status.
         failures: failed payments by failure code.
         counted_at: when payments and failures were counted, which is done less often.
@@ -55,6 +56,7 @@ class Snapshot(_Said):
     outbox: Waiting | None = None
     outbox_rejected: int | None = None
     unknown_payouts: Mapping[str, Waiting] | None = None
+    payouts_waiting: Mapping[str, Waiting] | None = None
     payments: Mapping[str, int] | None = None
     failures: Mapping[str, int] | None = None
     counted_at: datetime | None = None

@@ -1,11 +1,12 @@
 """Our own books of payouts, as they are compared with the provider's: attempts with how their payments stand."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
+from contracts.fleet import Waiting
 from contracts.lifecycle import Status
 from contracts.payment import AttemptState
 from store.db import Pool, reading
@@ -29,16 +30,10 @@ ORDER BY attempt.attempt_id LIMIT %(limit)s
 """
 )
 _AT = "SELECT clock_timestamp() AS at"
-#: What is not over, or does not agree with itself: by kind, with since when.
-_AMISS = """
-SELECT 'unknown' AS kind, payment_id, attempt_id, created_at AS since FROM payout_attempts
-WHERE state = 'unknown' AND next_check_at IS NOT NULL
-UNION ALL
-SELECT 'stopped', payment_id, attempt_id, created_at FROM payout_attempts
+#: What is to be paid out and is not: by kind, with since when.
+_STANDING_STILL: LiteralString = """
+SELECT 'stopped' AS kind, payment_id, attempt_id, created_at AS since FROM payout_attempts
 WHERE state IN ('ready', 'unknown') AND next_check_at IS NULL
-UNION ALL
-SELECT 'not_executed_yet', payment_id, attempt_id, created_at FROM payout_attempts
-WHERE state = 'ready' AND next_check_at IS NOT NULL
 UNION ALL
 SELECT 'between_attempts', payment.payment_id, NULL, payment.updated_at FROM payments AS payment
 WHERE payment.status = 'processing' AND NOT EXISTS (
@@ -53,6 +48,20 @@ WHERE payment.status = 'approved' AND payment.payer_type = 'back_office' AND NOT
   AND payment.fraud_status NOT IN ('flagged', 'confirmed') AND (NOT payment.on_hold OR payment.hold_until <= now())
   AND coalesce(account.payouts_enabled, %(unregistered)s)
   AND (account.held_until IS NULL OR account.held_until <= now())
+"""
+#: The kinds of payments that are to be paid out and are not.
+STANDSTILLS = ("stopped", "between_attempts", "approved_unpaid")
+_COUNTED: LiteralString = """
+SELECT kind AS name, count(*) AS count, extract(epoch FROM clock_timestamp() - min(since))::float8 AS oldest_age_s FROM
+"""
+_STANDSTILLS = _COUNTED + "(" + _STANDING_STILL + ") AS found GROUP BY kind"
+_NOT_OVER: LiteralString = """
+UNION ALL
+SELECT 'unknown', payment_id, attempt_id, created_at FROM payout_attempts
+WHERE state = 'unknown' AND next_check_at IS NOT NULL
+UNION ALL
+SELECT 'not_executed_yet', payment_id, attempt_id, created_at FROM payout_attempts
+WHERE state = 'ready' AND next_check_at IS NOT NULL
 UNION ALL
 SELECT 'status_contradicts_attempts', payment.payment_id, NULL, payment.updated_at
 FROM payments AS payment CROSS JOIN LATERAL (
@@ -63,6 +72,8 @@ WHERE payment.status IN ('processing', 'completed', 'failed')
   AND attempts.succeeded <> CASE payment.status WHEN 'completed' THEN 1 ELSE 0 END
 ORDER BY since, payment_id
 """
+#: What is not over, or does not agree with itself: by kind, with since when.
+_AMISS = _STANDING_STILL + _NOT_OVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,21 @@ class Amiss:
     payment_id: UUID
     attempt_id: UUID | None
     since: datetime
+
+
+def standstills(pool: Pool, *, unregistered: bool) -> Mapping[str, Waiting]:
+    """Return what is to be paid out and is not, by why, as far as there is any.
+
+    Args:
+        pool: the database.
+        unregistered: whether a vendor without a registered account is paid.
+
+    Raises:
+        Transient: the database could not answer now.
+    """
+    with reading(pool) as connection:
+        rows = connection.execute(_STANDSTILLS, {"unregistered": unregistered}).fetchall()
+    return {row["name"]: Waiting(count=row["count"], oldest_age_s=row["oldest_age_s"]) for row in rows}
 
 
 def attempts_of(pool: Pool, payment_ids: Sequence[UUID]) -> list[Booked]:

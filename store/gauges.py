@@ -24,6 +24,7 @@ SELECT provider AS name, count(*) AS count,
 FROM payout_attempts WHERE state IN ('ready', 'unknown') AND state = 'unknown' GROUP BY provider
 """
 _COUNTS = "SELECT status, failure_code, count(*) AS count FROM payments GROUP BY 1, 2"
+_REJECTED = "SELECT count(*) AS count FROM outbox WHERE failed_at IS NOT NULL AND published_at IS NULL"
 _AT = "SELECT clock_timestamp() AS at"
 _FAILURES = """
 SELECT outcome, reason, count(*) AS count FROM message_failures
@@ -40,10 +41,14 @@ RETURNING verified_at
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many payments there are, by status, and how many of them failed, by failure code."""
+    """How many payments there are, by status, and how many of them failed, by failure code.
+
+    `rejected` counts the outbox rows that nobody will ever take.
+    """
 
     payments: Mapping[str, int]
     failures: Mapping[str, int]
+    rejected: int
     at: datetime
 
 
@@ -74,7 +79,7 @@ def _waiting(pool: Pool, query: LiteralString) -> Mapping[str, Waiting]:
 
 
 def counts(pool: Pool) -> Counts:
-    """Count all payments; the time it takes grows with their number.
+    """Count all payments and all rejected outbox rows; the time it takes grows with the tables.
 
     Raises:
         Transient: it took more than two minutes, or the database could not answer.
@@ -88,7 +93,8 @@ def counts(pool: Pool) -> Counts:
             payments[row["status"]] += row["count"]
             if row["status"] == "failed":
                 failures[row["failure_code"]] = row["count"]
-    return Counts(dict(payments), failures, at)
+        rejected = int(connection.execute(_REJECTED).fetchall()[0]["count"])
+    return Counts(dict(payments), failures, rejected, at)
 
 
 def message_failures(pool: Pool) -> Mapping[str, Mapping[str, int]]:

@@ -20,6 +20,7 @@ from contracts.outcome import Outcome
 from contracts.payment import ActorType, PayerType, Source
 from contracts.proof import ProofFlaw
 from contracts.refusals import DENIALS, Refusal
+from store.books import STANDSTILLS
 from store.db import ConnectionTrouble
 from store.invariants import Invariant
 
@@ -121,7 +122,7 @@ MAIN, DEAD_LETTERS = "main", "dlq"
 WATCHED_QUEUES: Series = (*_each(Queue, [MAIN, DEAD_LETTERS]), (APPROVALS_QUEUE, MAIN))
 QUEUE_STATES = ("visible", "in_flight", "delayed")
 #: What the monitor looks for in the tables, each by itself.
-LOOKS = ("pending", "unknown_attempts", "outbox", "message_failures", "counts")
+LOOKS = ("pending", "unknown_attempts", "payouts_waiting", "outbox", "message_failures", "counts")
 RETRY_REASONS = ("not_yet", "transient", "dependency_away", "keys_away", "provider_busy", "fault")
 #: What a queue says to an entry of a batch: done, not ours any more, or not taken however often it was asked.
 SETTLE_RESULTS = ("deleted", "returned", "refused", "given_up")
@@ -465,6 +466,23 @@ UNKNOWN_ATTEMPTS = _gauge(
     _MONITOR,
     "provider",
     _each(PROVIDERS),
+    known=False,
+)
+PAYOUTS_WAITING = _gauge(
+    "payouts_waiting",
+    "Payments that are to be paid out and are not, by why: nothing ordered, between two attempts (no funds), stopped.",
+    _MONITOR,
+    "reason",
+    _each(STANDSTILLS),
+    known=False,
+)
+PAYOUTS_WAITING_AGE = _gauge(
+    "payouts_waiting_oldest_age_seconds",
+    "For how long the one that has waited longest has; 0 where there is none.",
+    _MONITOR,
+    "reason",
+    _each(STANDSTILLS),
+    Unit.SECONDS,
     known=False,
 )
 UNKNOWN_ATTEMPTS_AGE = _gauge(

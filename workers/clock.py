@@ -30,6 +30,11 @@ def jittered(seconds: float, share: float) -> float:
     return seconds * random.uniform(1 - share, 1 + share)  # noqa: S311 - spreads load, guards nothing
 
 
+def early(seconds: float, share: float) -> float:
+    """Return a duration made shorter by up to a share of it: what must not be late is rather done too soon."""
+    return seconds * random.uniform(1 - share, 1)  # noqa: S311 - spreads load, guards nothing
+
+
 def between(low: float, high: float) -> float:
     """Return a duration somewhere between two."""
     return random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing

@@ -534,11 +534,11 @@ def run_monitor(settings: Settings) -> int:
     metrics = _metrics(settings, Role.MONITOR)
     _log_as(Role.MONITOR, settings, metrics)
     source = database_source(settings)
-    with stop_signal() as stop, _watched_pool(settings, Role.MONITOR, metrics, source, size_max=4) as pool:
+    with stop_signal() as stop, _watched_pool(settings, Role.MONITOR, metrics, source, size_max=5) as pool:
         watching = _monitor(settings, pool, metrics, stop)
         heart = _heart(settings, Role.MONITOR, pool)
         alive = thread_liveness([*watching.threads, heart.thread])
-        heart.checks = (alive,)
+        heart.checks = (alive, watching.check)
         app = application(metrics.registry, alive, DatabaseReadiness(pool), observed=request_counter(metrics))
         with _serving(Server(app, settings.host, settings.health_port)) as url:
             watching.start()
@@ -567,7 +567,7 @@ def _monitor(settings: Settings, pool: Pool, metrics: Metrics, stop: threading.E
     )
     return Monitor(
         QueueLook(sqs, _watched_queues(settings, sqs), metrics, board),
-        TableLook(pool, metrics, board),
+        TableLook(pool, metrics, board, unregistered=settings.pays_unregistered),
         Checks(pool, metrics, board),
         intervals,
         cloudwatch,

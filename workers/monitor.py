@@ -15,11 +15,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from contracts import chain
 from contracts.fleet import Depth, Snapshot, Waiting
 from contracts.payment import PayerType
-from store import chains, fleet, gauges, invariants, outbox
-from store.db import Pool, StoreFault, Transient
+from store import books, chains, fleet, gauges, invariants, outbox
+from store.books import STANDSTILLS
+from store.db import Pool, StoreFault, Transient, TransientReason
+from store.gauges import Verification
 from workers import catalogue, clock
-from workers.catalogue import PROVIDERS
-from workers.clock import jittered
+from workers.catalogue import PROVIDERS, QUEUE_STATES
+from workers.clock import early, jittered
+from workers.health import NotReadyError
 from workers.logs import logger
 from workers.metrics import Metrics
 
@@ -41,6 +44,10 @@ PRUNE_EVERY_S = 300.0
 CLOUDWATCH_BACK = timedelta(minutes=10)
 #: At most so many broken chains are named in the log; `payments audit verify` names all.
 NAMED_MAX = 10
+#: The count of all payments takes at most a twentieth of the time.
+COUNT_REST = 20.0
+#: How often all chains are verified while one is broken, in seconds.
+BROKEN_EVERY_S = 3_600.0
 NOTHING = Waiting(count=0, oldest_age_s=0.0)
 _ATTRIBUTES: Any = {
     "visible": "ApproximateNumberOfMessages",
@@ -83,6 +90,11 @@ class Board:
         with self._lock:
             self._found = self._found.model_copy(update=found)
 
+    def note(self, look: str, at: datetime) -> None:
+        """Take note of when something was looked for with success."""
+        with self._lock:
+            self._found = self._found.model_copy(update={"waiting_at": {**self._found.waiting_at, look: at}})
+
     def look(self) -> Snapshot:
         """Return what is known now."""
         with self._lock:
@@ -95,15 +107,30 @@ class Duty:
 
     Attributes:
         name: for logs.
-        every_s: from the beginning of one turn to that of the next, in seconds.
-        do: one turn; what it raises is logged, and it is done again, after a minute at the latest.
+        every_s: from the beginning of one turn to that of the next at most, in seconds: whoever waits for its result
+            knows when it is late.
+        do: one turn; what it raises is logged, and it is done again, soon at first and then ever later.
+        rest: how many times as long as it took nothing of it is done afterwards: what grows with the tables must not
+            come to fill the day.
         due_at: when the next turn begins, by a clock that never goes back.
+        failures: how many turns in a row have failed.
     """
 
     name: str
     every_s: float
     do: Callable[[], object]
+    rest: float = 0.0
     due_at: float = float("-inf")
+    failures: int = 0
+
+    def ended(self, begun: float, *, well: bool) -> None:
+        """Say when the next turn is due."""
+        now = clock.monotonic()
+        self.failures = 0 if well else self.failures + 1
+        wait_s = early(self.every_s, JITTER)
+        if not well:
+            wait_s = min(wait_s, jittered(RETRY_S, JITTER) * 2.0 ** min(self.failures - 1, 20))
+        self.due_at = max(begun + wait_s, now + self.rest * (now - begun))
 
 
 class Watch:
@@ -117,10 +144,9 @@ class Watch:
     def run_due(self) -> float:
         """Do what is due; return in how many seconds something is next."""
         for duty in self._duties:
-            if not self._stop.is_set() and clock.monotonic() >= duty.due_at:
-                duty.due_at = clock.monotonic() + jittered(duty.every_s, JITTER)
-                if not self._do(duty):
-                    duty.due_at = min(duty.due_at, clock.monotonic() + jittered(RETRY_S, JITTER))
+            begun = clock.monotonic()
+            if not self._stop.is_set() and begun >= duty.due_at:
+                duty.ended(begun, well=self._do(duty))
         return max(0.0, min(duty.due_at for duty in self._duties) - clock.monotonic())
 
     def _do(self, duty: Duty) -> bool:
@@ -145,6 +171,8 @@ class QueueLook:
         self._queues = queues
         self._metrics = metrics
         self._board = board
+        #: When a queue last answered, by a clock that never goes back.
+        self.last_success = clock.monotonic()
 
     def depths(self) -> None:
         """Look at every queue; one that does not answer keeps its last figure, whose time grows old."""
@@ -156,18 +184,38 @@ class QueueLook:
                 _log.warning("queue not looked at", queue=watched.name, error=type(error).__name__)
                 continue
             found.setdefault(watched.queue, {})[watched.kind] = depth
-            for state, count in depth.model_dump().items():
+            for state in QUEUE_STATES:
+                count = getattr(depth, state)
                 self._metrics.set(catalogue.QUEUE_MESSAGES, count, watched.queue, watched.kind, state)
             self._metrics.set(catalogue.QUEUE_LAST_SUCCESS, clock.now().timestamp(), watched.queue, watched.kind)
+            self.last_success = clock.monotonic()
         self._board.put(queues=found)
 
     def _depth(self, watched: WatchedQueue) -> Depth:
         answer = self._client.get_queue_attributes(QueueUrl=watched.url, AttributeNames=list(_ATTRIBUTES.values()))
         told = answer["Attributes"]
-        return Depth(**{state: int(told.get(name, 0)) for state, name in _ATTRIBUTES.items()})
+        counts = {state: int(told.get(name, 0)) for state, name in _ATTRIBUTES.items()}
+        return Depth(**counts, looked_at=clock.now())
 
     def ages(self, cloudwatch: "CloudWatchClient") -> None:
-        """Ask CloudWatch; what it does not say stays unsaid."""
+        """Ask CloudWatch; what it does not say stays unsaid, and where it does not answer every age does."""
+        try:
+            told = self._ages(cloudwatch)
+        except _AWS_ERRORS:
+            self._show_ages({})
+            raise
+        self._show_ages(told)
+        self._metrics.set(catalogue.QUEUE_AGE_LAST_SUCCESS, clock.now().timestamp())
+
+    def _show_ages(self, told: Mapping[str, Sequence[float]]) -> None:
+        for number, watched in enumerate(self._queues):
+            if values := told.get(f"q{number}"):
+                self._metrics.set(catalogue.QUEUE_AGE, values[0], watched.queue, watched.kind)
+            else:  # an idle queue has no metrics after hours: what it had would never grow younger
+                self._metrics.clear(catalogue.QUEUE_AGE, watched.queue, watched.kind)
+
+    def _ages(self, cloudwatch: "CloudWatchClient") -> Mapping[str, Sequence[float]]:
+        """Return what CloudWatch says, the newest first, by the position of the queue."""
         queries: Any = [
             {
                 "Id": f"q{number}",
@@ -187,36 +235,71 @@ class QueueLook:
         answer = cloudwatch.get_metric_data(
             MetricDataQueries=queries, StartTime=now - CLOUDWATCH_BACK, EndTime=now, ScanBy="TimestampDescending"
         )
-        told = {result["Id"]: result.get("Values", []) for result in answer.get("MetricDataResults", [])}
-        for number, watched in enumerate(self._queues):
-            if values := told.get(f"q{number}"):
-                self._metrics.set(catalogue.QUEUE_AGE, values[0], watched.queue, watched.kind)
-            else:  # an idle queue has no metrics after hours: what it had would never grow younger
-                self._metrics.clear(catalogue.QUEUE_AGE, watched.queue, watched.kind)
+        return {result["Id"]: result.get("Values", []) for result in answer.get("MetricDataResults", [])}
 
 
 class TableLook:
     """Asks the database what waits, what failed, and what nobody knows."""
 
-    def __init__(self, pool: Pool, metrics: Metrics, board: Board) -> None:
+    def __init__(self, pool: Pool, metrics: Metrics, board: Board, *, unregistered: bool = False) -> None:
+        """Keep what is needed; `unregistered` says whether a vendor without a registered account is paid."""
         self._pool = pool
         self._metrics = metrics
         self._board = board
+        self._unregistered = unregistered
+        #: When all looks were last done with success, by a clock that never goes back.
+        self.last_success = clock.monotonic()
 
     def waiting(self) -> None:
-        """Look at what waits, and keep a snapshot of all that is known."""
-        self._board.put(
-            pending=self._shown(gauges.pending(self._pool), PayerType, catalogue.PENDING, catalogue.PENDING_AGE),
-            unknown_payouts=self._shown(
-                gauges.unknown_attempts(self._pool),
-                PROVIDERS,
-                catalogue.UNKNOWN_ATTEMPTS,
-                catalogue.UNKNOWN_ATTEMPTS_AGE,
-            ),
-            outbox=self._outbox(),
-            message_failures=gauges.message_failures(self._pool),
-        )
+        """Look at what waits, each by itself, and keep a snapshot of all that is known.
+
+        Raises:
+            Transient: the database is away, or one of the looks failed for now; the others were done.
+            StoreFault: the database refused one of them.
+        """
+        looks: Mapping[str, Callable[[], object]] = {
+            "pending": self._pending,
+            "unknown_attempts": self._unknown_attempts,
+            "payouts_waiting": self._payouts_waiting,
+            "outbox": self._outbox,
+            "message_failures": self._message_failures,
+        }
+        failed: Transient | StoreFault | None = None
+        for name, look in looks.items():
+            try:
+                self._seen(name, look)
+            except (Transient, StoreFault) as trouble:
+                if isinstance(trouble, Transient) and trouble.reason is TransientReason.CONNECTION:
+                    raise  # the others would wait for it as long
+                _log.warning("look failed", duty=name, error=type(trouble).__name__, detail=str(trouble))
+                failed = trouble
         fleet.keep(self._pool, self._board.look())
+        if failed is not None:
+            raise failed
+        self.last_success = clock.monotonic()
+
+    def _seen(self, name: str, look: Callable[[], object]) -> None:
+        """Look, and take note of when that was: a figure without a time beside it could be of any age."""
+        look()
+        now = clock.now()
+        self._metrics.set(catalogue.TABLES_LAST_SUCCESS, now.timestamp(), name)
+        self._board.note(name, now)
+
+    def _pending(self) -> None:
+        found = gauges.pending(self._pool)
+        self._board.put(pending=self._shown(found, PayerType, catalogue.PENDING, catalogue.PENDING_AGE))
+
+    def _unknown_attempts(self) -> None:
+        found, ages = gauges.unknown_attempts(self._pool), catalogue.UNKNOWN_ATTEMPTS_AGE
+        self._board.put(unknown_payouts=self._shown(found, PROVIDERS, catalogue.UNKNOWN_ATTEMPTS, ages))
+
+    def _payouts_waiting(self) -> None:
+        found = books.standstills(self._pool, unregistered=self._unregistered)
+        ages = catalogue.PAYOUTS_WAITING_AGE
+        self._board.put(payouts_waiting=self._shown(found, STANDSTILLS, catalogue.PAYOUTS_WAITING, ages))
+
+    def _message_failures(self) -> None:
+        self._board.put(message_failures=gauges.message_failures(self._pool))
 
     def _shown(
         self,
@@ -232,16 +315,22 @@ class TableLook:
             self._metrics.set(age, waiting.oldest_age_s, name)
         return whole
 
-    def _outbox(self) -> Waiting:
+    def _outbox(self) -> None:
         backlog = outbox.backlog(self._pool)
         self._metrics.set(catalogue.OUTBOX_PENDING, backlog.pending)
         self._metrics.set(catalogue.OUTBOX_AGE, backlog.oldest_age_s)
-        return Waiting(count=backlog.pending, oldest_age_s=backlog.oldest_age_s)
+        self._board.put(outbox=Waiting(count=backlog.pending, oldest_age_s=backlog.oldest_age_s))
 
     def counts(self) -> None:
-        """Count all payments, for the page alone."""
+        """Count what takes the longer the more there is: all payments, and what the outbox has put aside."""
+        self._seen("counts", self._counts)
+
+    def _counts(self) -> None:
         found = gauges.counts(self._pool)
-        self._board.put(payments=found.payments, failures=found.failures, counted_at=found.at)
+        self._metrics.set(catalogue.OUTBOX_REJECTED, found.rejected)
+        self._board.put(
+            payments=found.payments, failures=found.failures, counted_at=found.at, outbox_rejected=found.rejected
+        )
 
     def prune(self, keep: timedelta) -> None:
         """Delete old snapshots, and processes that are long gone."""
@@ -269,13 +358,12 @@ class Checks:
             violations={str(name): broken for name, broken in found.broken.items() if broken}, checked_at=found.at
         )
 
-    def recall(self) -> datetime | None:
-        """Show the last verification of the audit chains, whoever did it; return when that was."""
+    def recall(self) -> Verification | None:
+        """Show the last verification of all audit chains, whoever did it, and return it."""
         last = gauges.last_verification(self._pool)
-        if last is None:
-            return None
-        self._show(last.broken, last.verified_at)
-        return last.verified_at
+        if last is not None:
+            self._show(last.broken, last.verified_at)
+        return last
 
     def chains(self) -> None:
         """Verify every audit chain, and keep that it was done."""
@@ -312,11 +400,12 @@ class Intervals:
     counts_s: float = 60
     invariants_s: float = 3_600
     chains_s: float = 86_400
+    recall_s: float = 60
     keep_s: float = 7_200
 
 
 class Monitor:
-    """Three threads: a queue that hangs keeps no table from being looked at, and a long check neither."""
+    """Four threads: a queue that hangs keeps no table from being looked at, and a long count or check neither."""
 
     def __init__(
         self,
@@ -327,8 +416,14 @@ class Monitor:
         cloudwatch: "CloudWatchClient",
         stop: threading.Event,
     ) -> None:
+        self._queues = queues
+        self._tables = tables
         self._checks = checks
+        self._chains_s = intervals.chains_s
+        self._known: Verification | None = None
         self._verify = Duty("audit_chains", intervals.chains_s, checks.chains)
+        #: What is older than this was not looked at as it should have been; in seconds.
+        self._late_s = 60 + 3 * max(intervals.tables_s, intervals.queues_s)
         keep = timedelta(seconds=intervals.keep_s)
         self._watches = [
             Watch(
@@ -342,12 +437,13 @@ class Monitor:
             Watch(
                 "table-watch",
                 [
-                    Duty("counts", intervals.counts_s, tables.counts),
                     Duty("waiting", intervals.tables_s, tables.waiting),
+                    Duty("recall", intervals.recall_s, self.recall),
                     Duty("prune", PRUNE_EVERY_S, lambda: tables.prune(keep)),
                 ],
                 stop,
             ),
+            Watch("count-watch", [Duty("counts", intervals.counts_s, tables.counts, rest=COUNT_REST)], stop),
             Watch("check-watch", [Duty("invariants", intervals.invariants_s, checks.invariants), self._verify], stop),
         ]
 
@@ -356,16 +452,36 @@ class Monitor:
         """The threads that should be alive."""
         return [watch.thread for watch in self._watches]
 
+    def recall(self) -> None:
+        """Take note of a verification that another monitor or a person has made: it puts the next one off.
+
+        While a chain is broken they are verified hourly, so that the end of it is seen.
+        """
+        last = self._checks.recall()
+        if last is None or last == self._known:
+            return
+        self._known = last
+        self._verify.every_s = min(self._chains_s, BROKEN_EVERY_S) if last.broken else self._chains_s
+        age_s = max(0.0, (clock.now() - last.verified_at).total_seconds())
+        self._verify.due_at = clock.monotonic() + max(0.0, self._verify.every_s - age_s)
+
+    def check(self) -> None:
+        """Raise where something has not been looked at for too long: the figures are old.
+
+        Raises:
+            NotReadyError: names it.
+        """
+        for name, last in (("queues", self._queues.last_success), ("tables", self._tables.last_success)):
+            age_s = clock.monotonic() - last
+            if age_s > self._late_s:
+                raise NotReadyError(f"{name} not looked at for {age_s:.0f} s")
+
     def start(self) -> None:
         """Start looking. What was verified not long ago is not verified again only since this process is new."""
         try:
-            last = self._checks.recall()
+            self.recall()
         except (Transient, StoreFault) as trouble:
             _log.warning("last verification not known", error=type(trouble).__name__)
-            last = None
-        if last is not None:
-            age_s = max(0.0, (clock.now() - last).total_seconds())
-            self._verify.due_at = clock.monotonic() + max(0.0, self._verify.every_s - age_s)
         for watch in self._watches:
             watch.thread.start()
 
