@@ -1,6 +1,6 @@
 """What the fleet says of itself: heartbeats of its processes, and the monitor's snapshots for the status page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -20,6 +20,10 @@ _PROCESSES = """
 SELECT role, version, trouble, extract(epoch FROM clock_timestamp() - started_at)::float8 AS age_s,
        extract(epoch FROM clock_timestamp() - beaten_at)::float8 AS silent_s
 FROM heartbeats WHERE beaten_at > clock_timestamp() - %(within)s AND stopped_at IS NULL ORDER BY role, started_at
+"""
+_ENDED = """
+SELECT instance_id, role, stopped_at IS NOT NULL AS clean FROM heartbeats
+WHERE stopped_at IS NOT NULL OR beaten_at < clock_timestamp() - %(silent_for)s
 """
 _FORGET = "DELETE FROM heartbeats WHERE beaten_at < clock_timestamp() - %(older_than)s"
 _KEEP = "INSERT INTO fleet_snapshots (facts) VALUES (%(facts)s)"
@@ -91,6 +95,18 @@ def processes(pool: Pool, within: timedelta) -> Sequence[Process]:
     """
     with reading(pool) as connection:
         return [Process(**row) for row in connection.execute(_PROCESSES, {"within": within})]
+
+
+def ended(pool: Pool, silent_for: timedelta) -> Mapping[UUID, tuple[str, bool]]:
+    """Return the processes that have ended, as far as they are not forgotten: their role, and whether they said so.
+
+    Args:
+        pool: the database.
+        silent_for: after how long without a heartbeat a process is taken to have ended.
+    """
+    with reading(pool) as connection:
+        rows = connection.execute(_ENDED, {"silent_for": silent_for}).fetchall()
+    return {row["instance_id"]: (row["role"], row["clean"]) for row in rows}
 
 
 def forget(pool: Pool, older_than: timedelta) -> int:

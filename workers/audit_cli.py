@@ -20,7 +20,7 @@ from contracts import chain_export
 from contracts.chain import Breach, Chain, verify
 from contracts.chain_export import LINE_BYTES_MAX, UnreadableLineError
 from contracts.ids import as_uuid
-from store import chains
+from store import chains, gauges
 from store.db import StoreFault, Transient
 from workers import clock, settings
 from workers import main as roles
@@ -114,8 +114,8 @@ def verify_chains(
     """Check every link of every payment, in the database or in an exported file.
 
     The database is read in one snapshot, by a user who is a member of payments_monitor; notes are checked by their
-    digests. Exit codes: 0 all whole, 1 a chain is broken, 2 not checked: wrong usage, no such payment, an unreadable
-    file or database. A payment that is missing from a file is not noticed.
+    digests; that all of it was verified is put on record. Exit codes: 0 all whole, 1 a chain is broken, 2 not checked:
+    wrong usage, no such payment, an unreadable file or database. A payment that is missing from a file is not noticed.
     """
     tally = Tally()
     with _usage_errors(), _source(file, _payment_id(payment)) as found:
@@ -125,11 +125,22 @@ def verify_chains(
                 _out.print(f"Payment {news.payment_id}, link {news.seq}: {news.what}.", soft_wrap=True)
     if payment and not tally.anything:
         _not_there(payment, file)
+    if file is None and payment is None:
+        _keep(tally)
     if json:
         _out.print_json(data=tally.as_json())
     else:
         _out.print(tally.verdict, soft_wrap=True)
     raise typer.Exit(1 if tally.broken else 0)
+
+
+def _keep(tally: Tally) -> None:
+    """Put on record that all of it was verified, where the user may: the monitor's next turn waits for its interval."""
+    try:
+        with roles.opened_pool(settings.load(), "audit", size_max=1) as pool:
+            gauges.keep_verification(pool, payments=tally.payments, links=tally.links, broken=tally.broken)
+    except (Transient, StoreFault) as error:
+        _talk.print(f"Checked, and not put on record: {error}", markup=False, soft_wrap=True)
 
 
 @audit_app.command("export")

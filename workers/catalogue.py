@@ -608,10 +608,10 @@ INVARIANTS_CHECKED = _gauge(
 INFO = _gauge("info", "1; the labels say what runs.", _EVERY, "version commit role", ())
 SHUTDOWNS = _counter(
     "shutdowns_total",
-    "Ends of this process, by whether all of it was done in time.",
-    _WORKER,
-    "result",
-    _each(("clean", "forced")),
+    "Ends of processes: `clean` ones have said so, `forced` ones have not been heard of for ten minutes.",
+    _MONITOR,
+    "role result",
+    _each(Role, ("clean", "forced")),
 )
 HTTP_REQUESTS = _counter(
     "http_requests_total", "Requests answered.", _EVERY, "route method status", _each(ROUTES, METHODS, STATUSES)

@@ -195,11 +195,14 @@ def observe(
         fleet(running, _fleet_options(data_dir, workers, threads, port)) as members,
         observed(members, data_dir, prometheus_port, _say) as watcher,
     ):
+        seen = watcher.ready()
         done = demonstration.run(running, incidents, _out)
-        seen = watcher.seen(incidents)
+        seen = watcher.seen(incidents) and seen
         _out.print(watcher.summary())
         if once:
             raise typer.Exit(0 if done and seen else 1)
+        for name, address in watcher.addresses():
+            _out.print(f"{name}: {address}", soft_wrap=True)
         _announce(with_status(running, members), json=False, exports=False)
         _keep_running(lambda: _check(running, members))
 

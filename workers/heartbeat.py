@@ -48,17 +48,21 @@ class Heart:
         self._every_s = every_s
         self._instance = uuid4()
         self._stopped = threading.Event()
+        #: Whether the database took the last beat: one that is away would keep the end of the process waiting.
+        self._heard = False
         self.thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def start(self) -> None:
         """Start beating."""
         self.thread.start()
 
-    def stop(self) -> None:
-        """Stop beating, and say so: a process that ends in good order is not missed."""
+    def stop(self, *, well: bool = True) -> None:
+        """Stop beating, and say so where the process ends in good order: it is not missed then."""
         self._stopped.set()
         if self.thread.is_alive():
             self.thread.join(STOP_S)
+        if not (well and self._heard):
+            return
         try:
             fleet.leave(self._pool, self._instance)
         except (Transient, StoreFault) as trouble:
@@ -68,7 +72,9 @@ class Heart:
         """Tell it once; what the database does not take is told with the next beat."""
         try:
             fleet.beat(self._pool, self._instance, self._who.role, self._who.version, self._trouble())
+            self._heard = True
         except (Transient, StoreFault) as trouble:
+            self._heard = False
             _log.debug("heartbeat not taken", error=type(trouble).__name__)
 
     def _trouble(self) -> str | None:

@@ -116,9 +116,9 @@ def _aws_config(read_timeout_s: float, connections: int, attempts: int = AWS_ATT
     )
 
 
-def database_source(settings: Settings) -> credentials.Source:
+def database_source(settings: Settings, metrics: Metrics | None = None) -> credentials.Source:
     """Return how to reach the database; one source per process, so that a rotation is noticed once for all."""
-    return credentials.database(settings, secrets_client)
+    return credentials.database(settings, lambda: metrics.counting(secrets_client()) if metrics else secrets_client())
 
 
 @contextmanager
@@ -175,9 +175,9 @@ def run_worker(settings: Settings) -> int:
     metrics = _metrics(settings, Role.WORKER)
     _log_as(Role.WORKER, settings, metrics)
     tracing = _tracing(Role.WORKER, settings)
-    source = database_source(settings)
+    source = database_source(settings, metrics)
     with stop_signal() as stop, _watched_pool(settings, Role.WORKER, metrics, source) as pool:
-        provider = make_provider(settings, secrets_client)
+        provider = make_provider(settings, lambda: metrics.counting(secrets_client()))
         breakers = _breakers(settings, pool, source, provider, metrics)
         broker = _broker(settings, breakers, metrics)
         ringer = Ringer(Bell(source), settings.notify_every_s)
@@ -212,10 +212,10 @@ def run_worker(settings: Settings) -> int:
             _log.info("worker started", url=url, threads=settings.worker_threads)
             healthy = _watch(stop, alive)
             clean = _drain(worker, broker, settings.stop_budget_s)
-            metrics.inc(catalogue.SHUTDOWNS, "clean" if clean else "forced")
-            heart.stop()
+            heart.stop(well=healthy and clean)
             breakers.stop()
             ringer.stop()
+            tracing.close()
     _log.info("worker stopped", clean=clean, healthy=healthy)
     return 0 if healthy else 1
 
@@ -410,7 +410,7 @@ def run_relay(settings: Settings) -> int:
     metrics = _metrics(settings, Role.RELAY)
     _log_as(Role.RELAY, settings, metrics)
     tracing = _tracing(Role.RELAY, settings)
-    source = database_source(settings)
+    source = database_source(settings, metrics)
     with stop_signal() as stop, _watched_pool(settings, Role.RELAY, metrics, source, size_max=3) as pool:
         senders, ear = _senders(settings, metrics), Ear(source)
         relay = _relay(settings, pool, senders, metrics, tracing)
@@ -434,9 +434,10 @@ def run_relay(settings: Settings) -> int:
             sending.join(RELAY_STOP_S)
             housekeeper.join()
             sweeper.join()
-            heart.stop()
+            heart.stop(well=healthy)
             if not sending.is_alive():
                 ear.close()
+            tracing.close()
     _log.info("relay stopped", healthy=healthy)
     return 0 if healthy else 1
 
@@ -507,7 +508,7 @@ def run_status(settings: Settings) -> int:
     metrics = _metrics(settings, Role.STATUS)
     _log_as(Role.STATUS, settings, metrics)
     skew = timedelta(seconds=settings.token_skew_s)
-    source = database_source(settings)
+    source = database_source(settings, metrics)
     with stop_signal() as stop, _watched_pool(settings, Role.STATUS, metrics, source) as pool:
         verifier = make_verifier(settings, key_counter(metrics))
         limit = settings.denials_per_minute
@@ -524,7 +525,7 @@ def run_status(settings: Settings) -> int:
             heart.start()
             _log.info("status started", url=url)
             healthy = _watch(stop, lambda: _alive(server))
-            heart.stop()
+            heart.stop(well=healthy)
     return 0 if healthy else 1
 
 
@@ -533,7 +534,7 @@ def run_monitor(settings: Settings) -> int:
     settings.require("event_queue_url", "command_queue_url", "payout_queue_url", "approval_queue_url")
     metrics = _metrics(settings, Role.MONITOR)
     _log_as(Role.MONITOR, settings, metrics)
-    source = database_source(settings)
+    source = database_source(settings, metrics)
     with stop_signal() as stop, _watched_pool(settings, Role.MONITOR, metrics, source, size_max=5) as pool:
         watching = _monitor(settings, pool, metrics, stop)
         heart = _heart(settings, Role.MONITOR, pool)
@@ -546,7 +547,7 @@ def run_monitor(settings: Settings) -> int:
             _log.info("monitor started", url=url)
             healthy = _watch(stop, alive)
             stop.set()
-            heart.stop()
+            heart.stop(well=healthy)
             watching.join()
     _log.info("monitor stopped", healthy=healthy)
     return 0 if healthy else 1

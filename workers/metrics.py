@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client import Metric as Family
@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from workers import catalogue
 from workers.catalogue import AWS_OPERATIONS, CATALOGUE, OTHER, Kind, Metric, Role
 
+Client = TypeVar("Client")
 _TYPES: Mapping[Kind, Any] = {Kind.COUNTER: Counter, Kind.GAUGE: Gauge, Kind.HISTOGRAM: Histogram}
 
 # A second series for each counter and histogram, which nobody asks for.
@@ -104,6 +105,11 @@ class Metrics:
     def before_scrape(self, refresh: Callable[[], None]) -> None:
         """Call a function whenever the metrics are asked for: it sets gauges to what they are now."""
         self._hooks.refreshes.append(refresh)
+
+    def counting(self, client: Client) -> Client:
+        """Return a client whose requests are counted from now on."""
+        self.count_requests(client)
+        return client
 
     def count_requests(self, client: Any) -> None:
         """Count every request of an AWS client, its own repetitions too, by operation."""

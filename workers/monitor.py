@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -38,6 +39,8 @@ RETRY_S = 60.0
 STOP_S = 5.0
 #: A process that has not been heard of for so long is forgotten.
 FORGET_AFTER = timedelta(hours=1)
+#: A process that has said nothing for so long has ended, and not in good order.
+GONE_AFTER = timedelta(minutes=10)
 #: How often old snapshots and heartbeats are deleted, in seconds.
 PRUNE_EVERY_S = 300.0
 #: How far back CloudWatch is asked: it is minutes behind.
@@ -247,6 +250,8 @@ class TableLook:
         self._metrics = metrics
         self._board = board
         self._unregistered = unregistered
+        #: The processes that are known to have ended; None before the first look, which counts nothing.
+        self._ended: set[UUID] | None = None
         #: When all looks were last done with success, by a clock that never goes back.
         self.last_success = clock.monotonic()
 
@@ -331,6 +336,15 @@ class TableLook:
         self._board.put(
             payments=found.payments, failures=found.failures, counted_at=found.at, outbox_rejected=found.rejected
         )
+
+    def ends(self) -> None:
+        """Count the processes that have ended since this one began to look: they cannot be asked any more."""
+        found = fleet.ended(self._pool, GONE_AFTER)
+        if self._ended is not None:
+            for instance in found.keys() - self._ended:
+                role, clean = found[instance]
+                self._metrics.inc(catalogue.SHUTDOWNS, role, "clean" if clean else "forced")
+        self._ended = set(found)
 
     def prune(self, keep: timedelta) -> None:
         """Delete old snapshots, and processes that are long gone."""
@@ -439,6 +453,7 @@ class Monitor:
                 [
                     Duty("waiting", intervals.tables_s, tables.waiting),
                     Duty("recall", intervals.recall_s, self.recall),
+                    Duty("ends", intervals.tables_s, tables.ends),
                     Duty("prune", PRUNE_EVERY_S, lambda: tables.prune(keep)),
                 ],
                 stop,

@@ -9,7 +9,8 @@ of one may quote what was being handled.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -55,6 +56,9 @@ MESSAGE_TRACE = "payments.trace_id"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 #: What an entry of a batch that was not taken is called.
 NOT_TAKEN = "entries_not_taken"
+#: How long one export of spans may take, and how long the end of a process waits for the last, in seconds.
+EXPORT_S = 3
+CLOSE_S = 5.0
 _ERRORS = frozenset({Outcome.FAULT, Outcome.INVALID})
 _log = logger(__name__)
 
@@ -62,16 +66,30 @@ _log = logger(__name__)
 class Tracing:
     """Begins and ends spans; safe to share between threads."""
 
-    def __init__(self, provider: TracerProvider | None = None, *, parent: bool = False) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider | None = None,
+        *,
+        parent: bool = False,
+        shut_down: Callable[[], object] = lambda: None,
+    ) -> None:
         """Keep where spans go.
 
         Args:
             provider: who records them; by default whoever is OpenTelemetry's global one, which may be nobody.
             parent: whether the handling of a message is a child of the span that it was sent in. By default it begins
                 a trace of its own with a link to that span: a message may have waited for hours.
+            shut_down: sends what is still to be sent and ends the provider; may take its time.
         """
+        self._shut_down = shut_down
         self._tracer = get_tracer(__name__, tracer_provider=provider)
         self._parent = parent
+
+    def close(self, timeout_s: float = CLOSE_S) -> None:
+        """Send what is still to be sent, for so many seconds at most: a collector that is away ends no process late."""
+        ending = threading.Thread(target=self._shut_down, name="spans-end", daemon=True)
+        ending.start()
+        ending.join(timeout_s)
 
     @contextmanager
     def processing(self, delivery: Delivery, parsed: Parsed | None, begun_ns: int) -> Iterator["Handling"]:
@@ -165,14 +183,17 @@ def configure_tracing(
     if off or not any(variables.get(name) for name in ENDPOINTS):
         return Tracing(parent=parent)
     try:
-        return Tracing(_provider(role, version, environment), parent=parent)
+        return _recording(role, version, environment, parent=parent, patient="OTEL_EXPORTER_OTLP_TIMEOUT" in variables)
     except ImportError:
         _log.warning("no spans are recorded: install the extra `tracing`")
         return Tracing(parent=parent)
 
 
-def _provider(role: str, version: str, environment: str) -> TracerProvider:
-    """Return the SDK's provider, which exports in batches and once more when the process ends."""
+def _recording(role: str, version: str, environment: str, *, parent: bool, patient: bool) -> Tracing:
+    """Return what records by the SDK, which exports in batches and once more when it is closed.
+
+    Unless its own variable says otherwise (`patient`), an export takes `EXPORT_S` at most.
+    """
     # The SDK is an extra: whoever does without spans does without it.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -180,9 +201,10 @@ def _provider(role: str, version: str, environment: str) -> TracerProvider:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     facts = {"service.name": "roadcall-payments", "service.version": version, "payments.role": role}
-    provider = Recording(resource=Resource.create({**facts, "deployment.environment.name": environment}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return provider
+    resource = Resource.create({**facts, "deployment.environment.name": environment})
+    provider = Recording(resource=resource, shutdown_on_exit=False)  # by itself it may take half a minute
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=None if patient else EXPORT_S)))
+    return Tracing(provider, parent=parent, shut_down=provider.shutdown)
 
 
 def within(parsed: Parsed, trace: TraceContext) -> Parsed:

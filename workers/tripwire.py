@@ -29,8 +29,8 @@ _DETECTORS = {
     "key": (
         r"(?<=://)[^\s/?#:]*:[^\s/?#]+(?=@)"
         r"|\b[rsp]k_(?:live|test)_\w{8,}|\bwhsec_\w{8,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
-        r"""|(?i:\b\w*(?:password|passwd|pwd|secret|token|api_?-?key)\w*["']?\s?(?:=|["']\s?:|:(?=["']))\s?["']?[^\s"'&;,]+)"""
-        r"|(?i:\b\w*(?:password|passwd|pwd|secret_access_key|api_?-?key):\s?[^\s&;,]+)"
+        r"""|(?i:\b\w{0,40}(?:password|passwd|pwd|secret|token|api_?-?key)\w{0,40}["']?\s?(?:=|["']\s?:|:(?=["']))\s?["']?[^\s"'&;,]+)"""
+        r"|(?i:\b\w{0,40}(?:password|passwd|pwd|secret_access_key|api_?-?key):\s?[^\s&;,]+)"
     ),
     "token": r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*|(?i:\bbearer\s+[\w.~+/-]{12,}=*)",
     "email": r"""[^\s@<>"'(),:;=\[\]{}/]{1,64}@[^\s@<>"'(),:;=\[\]{}/]{1,190}\.[^\W\d_]{2,}""",

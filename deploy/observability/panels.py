@@ -298,10 +298,10 @@ _PROCESSES = Row(
         ),
         numbers(
             "Shutdowns",
-            "How workers ended in the time shown. Worry about `forced`: such a worker was cut off in the middle, and"
-            " its messages came again.",
+            "How processes ended in the time shown. Worry about `forced`: such a process was cut off in the middle; a"
+            " worker's messages came again.",
             COUNT,
-            Query(grown(known.SHUTDOWNS, "result"), "{{result}}"),
+            Query(over("max", "role result", f"increase({select(known.SHUTDOWNS)}[$__range])"), "{{role}} {{result}}"),
             width=3,
         ),
     ),

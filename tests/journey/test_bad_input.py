@@ -246,7 +246,7 @@ def test_every_invalid_and_every_refused_message_is_counted_once(sent: Sent):
 
 @pytest.mark.stack
 def test_no_process_died_and_all_of_them_are_well(sent: Sent):
-    assert sorted(sent.roles.values()) == ["provider", "relay", "status", "worker"]
+    assert sorted(sent.roles.values()) == ["monitor", "provider", "relay", "status", "worker"]
     assert sent.running.roles() == sent.roles, "the same processes as before"
     assert sent.running.process.poll() is None
     for url in (*(sent.running.url_of(member) for member in ("worker-1", "relay")), sent.running.stack["status_url"]):

@@ -169,3 +169,6 @@ def the_console_shows_every_queue(observed: Observed) -> None:
     assert page.status_code == 200
     for queue, _ in catalogue.WATCHED_QUEUES:
         assert queue in page.text
+    for name in ("graph", "alerts", "targets"):
+        assert httpx.get(observed.prometheus.page(name), timeout=20, follow_redirects=True).status_code == 200
+    assert httpx.get(f"{observed.prometheus.url}/graph", timeout=20, follow_redirects=True).status_code == 200

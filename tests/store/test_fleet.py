@@ -131,9 +131,12 @@ def test_only_the_monitor_forgets(members: dict[GroupRole, Pool], role: GroupRol
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FULL = Snapshot(
-    queues={"payments-events": {"main": Depth(visible=1, in_flight=2, delayed=3)}},
+    queues={"payments-events": {"main": Depth(visible=1, in_flight=2, delayed=3, looked_at=NOON)}},
     pending={"back_office": Waiting(count=4, oldest_age_s=5.5)},
     outbox=Waiting(count=0, oldest_age_s=0),
+    outbox_rejected=0,
+    payouts_waiting={"stopped": Waiting(count=1, oldest_age_s=60)},
+    waiting_at={"outbox": NOON},
     unknown_payouts={"sandbox": Waiting(count=0, oldest_age_s=0)},
     payments={"completed": 7},
     failures={"account_closed": 1},
@@ -157,7 +160,7 @@ def test_a_snapshot_comes_back_as_it_was(members: dict[GroupRole, Pool]):
 def test_what_was_not_found_out_stays_unknown(monitor: Pool):
     fleet.keep(monitor, Snapshot(outbox=Waiting(count=1, oldest_age_s=2)))
     [row] = rows(monitor, "SELECT facts FROM fleet_snapshots")
-    assert row["facts"] == {"queues": {}, "outbox": {"count": 1, "oldest_age_s": 2.0}}
+    assert row["facts"] == {"queues": {}, "waiting_at": {}, "outbox": {"count": 1, "oldest_age_s": 2.0}}
     [taken] = fleet.snapshots(monitor, HOUR, 10)
     assert (taken.snapshot.pending, taken.snapshot.broken_chains) == (None, None)
 

@@ -85,6 +85,14 @@ def test_it_beats_again_and_again_until_it_is_stopped(pool: Pool):
     assert heard(pool) == [], "who ends in good order is not missed"
 
 
+def test_a_process_that_ends_in_trouble_is_missed(pool: Pool):
+    heart = Heart(pool, Identity(Role.RELAY, "1"), 3_600)
+    heart.start()
+    wait(lambda: heard(pool))
+    heart.stop(well=False)
+    assert heard(pool) == [("relay", "1", None)]
+
+
 def test_a_stop_does_not_wait_for_the_next_beat(pool: Pool):
     heart = Heart(pool, Identity(Role.RELAY, "1"), 3_600)
     heart.start()

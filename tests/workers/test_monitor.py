@@ -1,6 +1,7 @@
 """Role monitor: what it looks at is shown and kept, what it cannot find out stays as it was, and it goes on."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -104,7 +105,9 @@ def test_every_queue_and_its_dead_letters_are_shown_by_what_their_messages_do(sq
     assert depth(metrics, "payments-commands", "dlq") == (0, 0, 0)
     found = board.look().queues
     assert {(queue, kind) for queue, kinds in found.items() for kind in kinds} == set(catalogue.WATCHED_QUEUES)
-    assert found["payments-events"]["main"] == Depth(visible=3, in_flight=1, delayed=1)
+    events = found["payments-events"]["main"]
+    assert (events.visible, events.in_flight, events.delayed) == (3, 1, 1)
+    assert events.looked_at is not None
 
 
 @pytest.mark.parametrize("trouble", [unreachable(), throttled("GetQueueAttributes")], ids=["unreachable", "throttled"])
@@ -316,10 +319,39 @@ def test_the_last_verification_is_shown_by_a_process_that_did_not_do_it(watching
     assert checks.recall() is None
     assert metrics.value(catalogue.BROKEN_LINKS) is None
     at = gauges.keep_verification(watching, payments=9, links=30, broken=2)
-    assert checks.recall() == at
+    last = checks.recall()
+    assert last is not None
+    assert last.verified_at == at
     assert metrics.value(catalogue.BROKEN_LINKS) == 2
     assert metrics.value(catalogue.CHAIN_VERIFIED) == at.timestamp()
     assert board.look().broken_chains == 2
+
+
+def test_the_ends_of_processes_are_counted_once_since_they_cannot_be_asked(watching: Pool, pool: Pool, metrics, board):
+    look = TableLook(watching, metrics, board)
+    forge(
+        pool,
+        """
+        INSERT INTO heartbeats (instance_id, role, version, beaten_at, stopped_at) VALUES
+            (gen_random_uuid(), 'worker', '1', now() - interval '5 minutes', now() - interval '5 minutes')
+        """,
+    )
+    look.ends()
+    assert metrics.value(catalogue.SHUTDOWNS, "worker", "clean") == 0, "it ended before anybody looked"
+    forge(
+        pool,
+        """
+        INSERT INTO heartbeats (instance_id, role, version, beaten_at, stopped_at) VALUES
+            (gen_random_uuid(), 'worker', '1', now(), now()),
+            (gen_random_uuid(), 'worker', '1', now() - interval '11 minutes', NULL),
+            (gen_random_uuid(), 'relay', '1', now() - interval '9 minutes', NULL)
+        """,
+    )
+    for _ in range(2):
+        look.ends()
+    counted = {series: metrics.value(catalogue.SHUTDOWNS, *series) for series in catalogue.SHUTDOWNS.series}
+    assert {series for series, value in counted.items() if value} == {("worker", "clean"), ("worker", "forced")}
+    assert set(counted.values()) == {0, 1}
 
 
 # -- duties and their times
@@ -331,6 +363,7 @@ def at(monkeypatch) -> list[float]:
     now = [1_000.0]
     monkeypatch.setattr("workers.clock.monotonic", lambda: now[0])
     monkeypatch.setattr(monitor, "jittered", lambda seconds, _share: seconds)
+    monkeypatch.setattr(monitor, "early", lambda seconds, _share: seconds)
     return now
 
 
@@ -399,6 +432,53 @@ def test_a_duty_that_fails_and_is_done_often_keeps_its_interval(at: list[float],
     assert Watch("w", [Duty("often", 5, fails)], stopped()).run_due() == 5
 
 
+def test_a_duty_that_goes_on_failing_is_tried_ever_more_seldom(at: list[float], logs: Logs):
+    """What fails by its own timeout holds a snapshot for as long as it tries."""
+
+    def fails() -> None:
+        raise unreachable()
+
+    watch = Watch("w", [Duty("hourly", 3_600, fails)], stopped())
+    pauses = []
+    for _ in range(8):
+        pauses.append(watch.run_due())
+        at[0] += pauses[-1]
+    assert pauses == [RETRY_S, 2 * RETRY_S, 4 * RETRY_S, 8 * RETRY_S, 16 * RETRY_S, 32 * RETRY_S, 3_600, 3_600]
+
+
+def test_a_duty_that_has_succeeded_is_tried_again_as_soon_as_ever(at: list[float], logs: Logs):
+    trouble = [unreachable(), unreachable(), None, unreachable()]
+
+    def fails_at_times() -> None:
+        if error := trouble.pop(0):
+            raise error
+
+    watch = Watch("w", [Duty("daily", 86_400, fails_at_times)], stopped())
+    pauses = []
+    for _ in range(4):
+        pauses.append(watch.run_due())
+        at[0] += pauses[-1]
+    assert pauses == [RETRY_S, 2 * RETRY_S, 86_400, RETRY_S]
+
+
+def test_what_takes_long_rests_for_many_times_as_long(at: list[float]):
+    """A count that grows with the table takes at most its share of the time."""
+
+    def takes_long() -> None:
+        at[0] += 30
+
+    assert Watch("w", [Duty("counts", 60, takes_long, rest=20)], stopped()).run_due() == 600
+
+
+def test_a_duty_is_never_later_than_its_interval():
+    """Whoever waits for its result knows when it is late: an alert allows little more than the interval."""
+    for _ in range(1_000):
+        duty = Duty("daily", 86_400, dict)
+        begun = time.monotonic()
+        duty.ended(begun, well=True)
+        assert 0.9 * 86_400 < duty.due_at - begun <= 86_400
+
+
 def test_nothing_is_begun_after_the_stop(at: list[float]):
     turns: list[str] = []
     stop = stopped()
@@ -440,7 +520,7 @@ def verified(pool: Pool) -> int:
 
 def test_a_monitor_looks_at_everything_until_it_is_stopped(watching: Pool, pool: Pool, sqs, metrics):
     with running(watching, sqs, metrics) as found:
-        assert [thread.name for thread in found.threads] == ["queue-watch", "table-watch", "check-watch"]
+        assert [thread.name for thread in found.threads] == ["queue-watch", "table-watch", "count-watch", "check-watch"]
         wait(lambda: metrics.value(catalogue.BROKEN_LINKS) == 0 and depth(metrics, *EVENTS)[0] == 0)
         created(pool, 1)
         sqs.put("payments-events", "x")
@@ -450,22 +530,26 @@ def test_a_monitor_looks_at_everything_until_it_is_stopped(watching: Pool, pool:
     assert verified(pool) == 1, "once a day"
 
 
-@pytest.mark.parametrize(("age", "runs"), [("23 hours", 0), ("25 hours", 1)])
+@pytest.mark.parametrize(
+    ("age", "broken", "runs"),
+    [("23 hours", 0, 0), ("25 hours", 0, 1), ("30 minutes", 3, 0), ("2 hours", 3, 1)],
+    ids=["lately", "long ago", "broken lately", "broken before: its end shall be seen"],
+)
 def test_what_was_verified_within_the_interval_is_not_verified_again_after_a_restart(
-    watching: Pool, pool: Pool, sqs, metrics, age: str, runs: int
+    watching: Pool, pool: Pool, sqs, metrics, age: str, broken: int, runs: int
 ):
     forge(
         pool,
         f"""
         INSERT INTO audit_verifications (verified_at, payments, links, broken)
-        VALUES (now() - interval '{age}', 1, 1, 3)
+        VALUES (now() - interval '{age}', 1, 1, {broken})
         """,
     )
     with running(watching, sqs, metrics):
         if runs:
             wait(lambda: verified(pool) == 2)
         else:
-            assert metrics.value(catalogue.BROKEN_LINKS) == 3, "shown from the start"
+            assert metrics.value(catalogue.BROKEN_LINKS) == broken, "shown from the start"
             before = metrics.value(catalogue.INVARIANTS_CHECKED)
             wait(lambda: (metrics.value(catalogue.INVARIANTS_CHECKED) or 0) > (before or 0))
     assert verified(pool) == 1 + runs

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -362,7 +363,7 @@ def test_without_an_endpoint_nothing_is_recorded_and_nothing_is_said(pool: Pool)
 
 
 def test_switched_off_by_opentelemetry_s_own_variable_it_is_off(monkeypatch):
-    monkeypatch.setattr(tracing, "_provider", fails_with(AssertionError()))
+    monkeypatch.setattr(tracing, "_recording", fails_with(AssertionError()))
     for variables in ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, {**_ENDPOINT, "OTEL_SDK_DISABLED": "true"}):
         configure_tracing("worker", "1", "test", parent=False, variables=variables)
 
@@ -371,7 +372,7 @@ _ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 
 
 def test_without_the_extra_it_says_so_and_goes_on(monkeypatch):
-    monkeypatch.setattr(tracing, "_provider", fails_with(ImportError()))
+    monkeypatch.setattr(tracing, "_recording", fails_with(ImportError()))
     with logged() as logs:
         configure_tracing("worker", "1", "test", parent=False, variables=_ENDPOINT)
     assert [log["event"] for log in logs] == ["no spans are recorded: install the extra `tracing`"]
@@ -413,6 +414,7 @@ def test_with_an_endpoint_spans_go_there_over_http(collector: Collector):
         "from workers.tracing import configure_tracing\n"
         "tracing = configure_tracing('relay', '1.2.3', 'test', parent=False)\n"
         "with tracing.sending('bus', [None]):\n    pass\n"
+        "tracing.close()\n"
     )
     url = f"http://127.0.0.1:{collector.server_port}"
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "PYTHONPATH": str(ROOT)}
@@ -422,6 +424,12 @@ def test_with_an_endpoint_spans_go_there_over_http(collector: Collector):
     assert path == "/v1/traces"
     for word in (b"send bus", b"roadcall-payments", b"1.2.3", b"relay", b"messaging.batch.message_count"):
         assert word in body
+
+
+def test_a_collector_that_never_answers_keeps_no_process_from_its_end():
+    began = time.monotonic()
+    Tracing(shut_down=lambda: time.sleep(30)).close(0.2)
+    assert time.monotonic() - began < 5
 
 
 def test_the_api_alone_says_nothing_on_any_logger(pool: Pool):

@@ -1,6 +1,6 @@
 """`payments observe`: the local fleet under the eyes of a real Prometheus, and what it has seen so far."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,19 +49,34 @@ class Observer:
         created = self.prometheus.ask(_FIGURES["payments created"])
         return bool(created and created[0][1] >= jobs and self.prometheus.ask(_DEPTHS))
 
+    def ready(self) -> bool:
+        """Wait until every process has been read once: what is counted before nobody sees as an increase."""
+        deadline = clock.monotonic() + SEEN_S
+        while not self.prometheus.sees(len(self.members.members)):
+            if clock.monotonic() > deadline:
+                return False
+            clock.sleep(_LOOK_EVERY_S)
+        return True
+
     def summary(self) -> Table:
-        """Return what Prometheus says, and where to look."""
+        """Return what Prometheus says."""
         table = Table(title="What Prometheus has seen", show_header=False, title_justify="left")
         for name, query in _FIGURES.items():
             found = self.prometheus.ask(query)
             table.add_row(name, f"{found[0][1]:g}{' s' if 'time' in name else ''}" if found else "not known")
         for labels, value in sorted(self.prometheus.ask(_DEPTHS), key=lambda found: sorted(found[0].items())):
             table.add_row(f"visible in {labels['queue']}, {labels['kind']}", f"{value:g}")
-        table.add_section()
-        table.add_row("console", self.prometheus.console)
-        table.add_row("queries", f"{self.prometheus.url}/graph")
-        table.add_row("alerts", f"{self.prometheus.url}/alerts")
         return table
+
+    def addresses(self) -> Sequence[tuple[str, str]]:
+        """Return where to look, for people."""
+        return (
+            ("status page", f"{self.members.status_url}/"),
+            ("console of the queues", self.prometheus.console),
+            ("queries", self.prometheus.page("graph")),
+            ("alerts", self.prometheus.page("alerts")),
+            ("targets", self.prometheus.page("targets")),
+        )
 
 
 @contextmanager

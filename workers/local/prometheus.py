@@ -50,6 +50,11 @@ class Prometheus:
         """Where the console of the queues is."""
         return f"{self.url}/{CONSOLE}"
 
+    def page(self, name: str) -> str:
+        """Return where one of Prometheus's own pages is: Debian's package has the classic ones alone."""
+        classic = f"/classic/{name}"
+        return f"{self.url}{classic if answers(self.child, urlsplit(self.url).port or 0, classic) else f'/{name}'}"
+
     def watch(self, targets: Iterable[tuple[str, str]]) -> None:
         """Scrape these processes from now on, each a role and a URL."""
         write_targets(self.home, targets)
@@ -112,6 +117,7 @@ def serve(
         LocalStackError: it is not installed, or did not start.
     """
     binary = program()
+    shutil.rmtree(home / "tsdb", ignore_errors=True)  # a former fleet's series would count for five minutes more
     configure(home, every_s, source)
     write_targets(home, targets)
     taken = free_port(port)
