@@ -214,7 +214,7 @@ def test_the_queue_s_word_is_taken_too_also_of_what_is_no_message(
 
 
 def fails_with(error: BaseException) -> Any:
-    def process(*_: object) -> None:
+    def process(*_: object, **__: object) -> None:
         raise error
 
     return process
