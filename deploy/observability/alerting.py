@@ -17,7 +17,7 @@ from deploy.observability.expressions import (
     count_of,
     edge,
     equal,
-    none_of,
+    like,
     rate,
     risen,
     series,
@@ -33,6 +33,8 @@ OVERVIEW, APPROVALS, DATABASE = "payments-overview", "payments-approvals", "paym
 _HEADER = (
     "# Generated from the metric catalogue: do not edit. Change thresholds.toml or alerting.py, then `make golden`.\n"
 )
+#: The look at the tables that serves the page and no alert.
+COUNTS = "counts"
 #: Wide enough that no text is folded: a folded expression reads badly in a diff.
 _WIDTH = 10_000
 
@@ -147,21 +149,22 @@ def _messages(t: Thresholds, record: str, slo: str, kinds: Sequence[str], window
 
 
 def _reads(t: Thresholds) -> Objective:
-    """Return the objective of the status endpoint. Two metrics tell of it: a slow 5xx counts twice."""
+    """Return the objective of the answers about payments; a page that is left open would dilute it.
+
+    Two metrics tell of it, and none whether an error was slow too. Counting both would count a slow 503 twice, so the
+    larger number counts, for each process, route and method by itself: a lower bound, exact where one kind of trouble
+    leads.
+    """
     time, answers = catalogue.HTTP_DURATION, catalogue.HTTP_REQUESTS
-    asked = none_of("route", ("/health", "/ready", "/metrics", catalogue.NONE))
+    asked = like("route", "/payments/.*")
     within = equal("le", edge(time, t.seconds("slo.reads.within")))
     broken = among("status", [status for status in catalogue.STATUSES if status.startswith("5")])
 
     def bad(window: str) -> str:
-        every = f"sum by (job) ({rate(count_of(time), window, asked)})"
-        return (
-            "clamp_max(\n"
-            f"  (\n    {every}\n"
-            f"    - sum by (job) ({rate(bucket_of(time), window, asked, within)})\n"
-            f"    + sum by (job) ({rate(answers.name, window, asked, broken)})\n  )\n"
-            f"  / {every},\n  1\n)"
-        )
+        every = rate(count_of(time), window, asked)
+        slow = f"({every} - ignoring (le) {rate(bucket_of(time), window, asked, within)})"
+        errors = f"sum without (status) ({rate(answers.name, window, asked, broken)})"
+        return f"sum by (job) (\n  (\n    {errors}\n    > {slow}\n  )\n  or {slow}\n)\n/ sum by (job) ({every})"
 
     def all_of(window: str) -> str:
         return f"sum by (job) ({risen(count_of(time), window, asked)})"
@@ -203,7 +206,10 @@ def _alerts(t: Thresholds) -> Mapping[str, Sequence[Alert]]:
             _expiry_risk(t),
             _workers_stalled(t),
             _telemetry_missing(t),
+            _queue_ages_missing(t),
+            _tables_missing(t),
             _outbox_stuck(t),
+            _outbox_rejected(t),
         ),
         "integrity": (*_audit_chain(t), *_invariants(t), _denials(t), _redactions(t)),
     }
@@ -255,7 +261,7 @@ def _command_alerts(t: Thresholds) -> Iterable[Alert]:
 
 def _read_alerts(t: Thresholds) -> Iterable[Alert]:
     reads, within = _reads(t), t.duration("slo.reads.within")
-    bad = "{{ $value | humanizePercentage }} of the status endpoint's answers"
+    bad = "{{ $value | humanizePercentage }} of the answers about payments"
     yield Alert(
         "ReadSLOFastBurn",
         reads.burning(t, "fast", t.number("alerts.ReadSLOFastBurn.count_min")),
@@ -337,14 +343,19 @@ def _away(t: Thresholds, name: str, dependency: str) -> Alert:
         "provider": "No payout is submitted; payments stay `processing`. Events and approvals go on; no money is lost.",
         "database": "No message is received and no payment changes. Messages wait in their queues; nothing is lost.",
     }[dependency]
-    breakers = series(catalogue.BREAKER_OPEN.name, equal("dependency", dependency))
     return Alert(
         name,
-        f"avg({breakers}) >= {t.number(f'alerts.{name}.share_max'):g}",
+        _is_away(t, name, dependency),
         f"{{{{ $value | humanizePercentage }}}} of the workers get no answer from the {dependency}",
         meaning,
         DATABASE if dependency == "database" else OVERVIEW,
     )
+
+
+def _is_away(t: Thresholds, name: str, dependency: str) -> str:
+    """Return the expression of one number without labels: so many workers find the dependency away that it is."""
+    breakers = series(catalogue.BREAKER_OPEN.name, equal("dependency", dependency))
+    return f"avg({breakers}) >= {t.number(f'alerts.{name}.share_max'):g}"
 
 
 def _connection_errors(t: Thresholds) -> Alert:
@@ -422,10 +433,14 @@ def _workers_stalled(t: Thresholds) -> Alert:
     key = "alerts.WorkersStalled"
     waiting = series(catalogue.QUEUE_MESSAGES.name, equal("kind", MAIN), equal("state", "visible"), _ours())
     handled = risen(catalogue.PROCESSED.name, t.duration(f"{key}.window"))
+    provider_away = _is_away(t, "ProviderAway", "provider")
     return Alert(
         "WorkersStalled",
         f"max by (queue) ({waiting}) > {t.number(f'{key}.waiting_max'):g}\n"
-        f"unless on (queue) sum by (queue) ({handled}) > 0",
+        f"unless on (queue) sum by (queue) ({handled}) > 0\n"
+        # Where workers stop on purpose DatabaseAway or ProviderAway tells of it: of all queues, or of the payouts.
+        f"unless on () {_is_away(t, 'DatabaseAway', 'database')}\n"
+        f'unless on (queue) label_replace({provider_away}, "queue", "{Queue.PAYOUTS}", "", "")',
         "{{ $value }} messages wait in {{ $labels.queue }}, and no worker handles any",
         "That part of the service stands still. Messages are kept for 4 days; nothing is lost yet.",
     )
@@ -442,6 +457,41 @@ def _telemetry_missing(t: Thresholds) -> Alert:
         "The depth of {{ with $labels.queue }}{{ . }} ({{ $labels.kind }}){{ else }}one queue or all{{ end }}"
         " is not known any more",
         "Alerts about queues are blind: dead letters and stalled workers would not be noticed.",
+    )
+
+
+def _queue_ages_missing(t: Thresholds) -> Alert:
+    answered, limit = catalogue.QUEUE_AGE_LAST_SUCCESS.name, t.seconds("alerts.QueueAgeTelemetryMissing.age_max")
+    return Alert(
+        "QueueAgeTelemetryMissing",
+        f"absent({answered})\nor time() - max({answered}) > {limit:g}",
+        "CloudWatch does not tell the ages of messages any more",
+        "QueueAgeHigh and MessageExpiryRisk are blind: a message could grow old, or a dead letter expire, unseen.",
+    )
+
+
+def _tables_missing(t: Thresholds) -> Alert:
+    # How many payments there are is for the page alone: no alert goes blind with it.
+    looks = [look for look in catalogue.LOOKS if look != COUNTS]
+    seen = series(catalogue.TABLES_LAST_SUCCESS.name, unlike("look", COUNTS))
+    last = f"max by (look) ({seen})"
+    return Alert(
+        "TableTelemetryMissing",
+        f"absent({seen})\n"
+        f"or time() - {last} > {t.seconds('alerts.TableTelemetryMissing.age_max'):g}\n"
+        # A look that has never succeeded has no time of its own: it is missed by counting the others.
+        f"or count({last}) < {len(looks)}",
+        "What the tables say of {{ with $labels.look }}{{ . }}{{ else }}one look or all{{ end }} is not known any more",
+        "Alerts about the outbox, approvals and unknown payouts are blind: they would not fire.",
+    )
+
+
+def _outbox_rejected(t: Thresholds) -> Alert:
+    return Alert(
+        "OutboxRejected",
+        f"max({catalogue.OUTBOX_REJECTED.name}) > {t.number('alerts.OutboxRejected.rows_max'):g}",
+        "{{ $value }} events or orders were refused for good by their receiver",
+        "Each is something that its receiver has not been told and will not be by itself. The payment is as it was.",
     )
 
 

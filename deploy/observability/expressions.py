@@ -38,9 +38,9 @@ def among(label: str, values: Iterable[str]) -> str:
     return f'{label}=~"{"|".join(values)}"'
 
 
-def none_of(label: str, values: Iterable[str]) -> str:
-    """Return a matcher: the label is none of these values."""
-    return f'{label}!~"{"|".join(values)}"'
+def like(label: str, pattern: str) -> str:
+    """Return a matcher: the whole label fits this pattern of RE2."""
+    return f'{label}=~"{pattern}"'
 
 
 def series(name: str, *matchers: str, window: str = "") -> str:

@@ -36,6 +36,7 @@ from deploy.observability.grafana import (
     select,
     table,
 )
+from deploy.observability.thresholds import Thresholds
 from workers import catalogue as known
 from workers.catalogue import Metric
 
@@ -48,8 +49,11 @@ AMOUNT, AMOUNT_EACH_HOUR = "locale", "suffix: / h"
 SLO_LATE: Mapping[str, str] = {
     window: f"job:payments_slo_late:ratio_rate{window}" for window in ("5m", "30m", "1h", "6h")
 }
-#: One in a thousand may be late; this many times faster than that and a month's budget is gone in days.
-SLO_BUDGET, SLOW_BURN, FAST_BURN = 0.001, 6, 14.4
+#: The numbers of the rules: a panel turns red where its alert calls.
+_LIMITS = Thresholds.load()
+#: So many may be late, and so many times faster than that a month's budget is gone in days.
+WORK_BUDGET, READ_BUDGET = (round(1 - _LIMITS.number(f"slo.{slo}.objective"), 9) for slo in ("work", "reads"))
+SLOW_BURN, FAST_BURN = (_LIMITS.number(f"burn.{burn}.rate") for burn in ("slow", "fast"))
 
 MAIN, DEAD = having("kind", known.MAIN), having("kind", known.DEAD_LETTERS)
 VISIBLE, IN_FLIGHT, DELAYED = (having("state", state) for state in known.QUEUE_STATES)
@@ -142,6 +146,24 @@ _QUEUES = Row(
             steps=((7 * DAY, RED),),
         ),
         numbers(
+            "Age of CloudWatch's answer",
+            "How long ago CloudWatch last answered with the ages of messages. Worry above fifteen minutes: the two"
+            " lines of ages are empty or old then.",
+            SECONDS,
+            Query(_age(known.QUEUE_AGE_LAST_SUCCESS), "ago"),
+            width=8,
+            steps=((300, AMBER), (_LIMITS.seconds("alerts.QueueAgeTelemetryMissing.age_max"), RED)),
+        ),
+        numbers(
+            "Age of the looks at the tables",
+            "How long ago the tables were last looked at with success, by what was looked for. Worry above five"
+            " minutes: figures of the outbox, of approvals and of payouts tell of the past.",
+            SECONDS,
+            Query(_age(known.TABLES_LAST_SUCCESS, "look"), "{{look}}"),
+            width=16,
+            steps=((60, AMBER), (_LIMITS.seconds("alerts.TableTelemetryMissing.age_max"), RED)),
+        ),
+        numbers(
             "Breakers",
             "Whether a worker has stopped receiving since a dependency is away. Worry when one stays open: nothing that"
             " leans on it is handled until it closes.",
@@ -199,7 +221,7 @@ _MESSAGES = Row(
                 Query(f"max by (job) ({name}{{{TARGETS[0]}}})", f"in {window}, {{{{job}}}}")
                 for window, name in SLO_LATE.items()
             ),
-            steps=((SLOW_BURN * SLO_BUDGET, AMBER), (FAST_BURN * SLO_BUDGET, RED)),
+            steps=((SLOW_BURN * WORK_BUDGET, AMBER), (FAST_BURN * WORK_BUDGET, RED)),
         ),
         lines(
             "Retries by reason",
@@ -239,7 +261,7 @@ _OUTBOX = Row(
             " down, or what it sends to.",
             COUNT,
             Query(highest(known.OUTBOX_PENDING), "due"),
-            width=6,
+            width=5,
         ),
         lines(
             "Outbox lag",
@@ -247,7 +269,7 @@ _OUTBOX = Row(
             " happened.",
             SECONDS,
             Query(highest(known.OUTBOX_AGE), "oldest"),
-            width=6,
+            width=5,
             steps=((120, RED),),
         ),
         lines(
@@ -260,11 +282,21 @@ _OUTBOX = Row(
             colours={"rejected$": RED, "failed$": AMBER},
         ),
         numbers(
+            "Outbox rows rejected",
+            "Events and orders that their receiver refuses for good: it has not been told, and nobody sends them"
+            " again. Worry above 0: each one is a bug.",
+            COUNT,
+            Query(highest(known.OUTBOX_REJECTED), "rejected"),
+            width=4,
+            steps=((1, RED),),
+        ),
+        numbers(
             "Payouts of unknown outcome",
             "Payout attempts of which nobody knows yet whether money moved. They are looked up by themselves; worry"
             " when the number stays.",
             COUNT,
             Query(highest(known.UNKNOWN_ATTEMPTS, "provider"), "{{provider}}"),
+            width=4,
             steps=((1, AMBER), (10, RED)),
         ),
     ),
@@ -769,7 +801,7 @@ _TRUTH = Row(
             SECONDS,
             Query(_age(known.CHAIN_VERIFIED), "ago"),
             width=4,
-            steps=((DAY, AMBER), (25 * HOUR, RED)),
+            steps=((DAY, AMBER), (_LIMITS.seconds("alerts.AuditChainBroken.verified_within"), RED)),
         ),
         bars(
             "Rows that break an invariant",
@@ -823,7 +855,7 @@ _HTTP = Row(
                 f"{rate(known.HTTP_REQUESTS, '', FOR_PEOPLE, _MISTAKES)} / {rate(known.HTTP_REQUESTS, '', FOR_PEOPLE)}",
                 "the asker's",
             ),
-            steps=((0.001, RED),),
+            steps=((READ_BUDGET, RED),),
             colours={"^ours$": RED},
         ),
     ),

@@ -317,6 +317,19 @@ def test_every_statement_of_a_page_runs_as_an_operator(database_url):
             connection.execute(f"EXPLAIN {statement.replace('PAYMENT_ID', SOME_ID)}".encode())
 
 
+def test_the_statement_that_sends_rejected_rows_after_all_is_for_the_owner(database_url):
+    page = (RUNBOOKS / "OutboxRejected.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"`(UPDATE outbox .+?)`", page)
+    explained = f"EXPLAIN {statement.replace('…', '1')}".encode()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for role in ("payments_worker", "payments_monitor"):
+            connection.execute(f"SET ROLE {role}".encode())
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(explained)
+        connection.execute("SET ROLE payments_owner")
+        connection.execute(explained)
+
+
 @pytest.mark.parametrize("page", [one for one in PAGES if one.stem != INDEX], ids=named)
 def test_a_page_tells_all_that_is_needed(page):
     headings = re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

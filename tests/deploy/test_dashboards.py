@@ -228,8 +228,9 @@ def test_the_overview_begins_with_the_depth_of_the_queues(documents):
     assert first["targets"][0]["expr"] == 'max by (queue) (payments_queue_messages{kind="main",state="visible"})'
 
 
-def test_dead_letters_turn_red_above_zero(documents):
-    panel = next(each for each in panels(documents["payments-overview"]) if each["title"] == "Dead letters")
+@pytest.mark.parametrize("title", ["Dead letters", "Outbox rows rejected"])
+def test_what_waits_for_a_person_turns_red_above_zero(documents, title):
+    panel = next(each for each in panels(documents["payments-overview"]) if each["title"] == title)
     steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
     assert [(step["value"], step["color"]) for step in steps] == [(None, "green"), (1, "red")]
     assert panel["options"]["colorMode"] == "background"
