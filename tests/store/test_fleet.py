@@ -131,9 +131,10 @@ def test_only_the_monitor_forgets(members: dict[GroupRole, Pool], role: GroupRol
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FULL = Snapshot(
-    queues={"payments-events": {"main": Depth(visible=1, in_flight=2, delayed=3)}},
+    queues={"payments-events": {"main": Depth(visible=1, in_flight=2, delayed=3, looked_at=NOON)}},
     pending={"back_office": Waiting(count=4, oldest_age_s=5.5)},
     outbox=Waiting(count=0, oldest_age_s=0),
+    outbox_rejected=1,
     unknown_payouts={"sandbox": Waiting(count=0, oldest_age_s=0)},
     payments={"completed": 7},
     failures={"account_closed": 1},
@@ -143,6 +144,7 @@ FULL = Snapshot(
     verified_at=NOON,
     violations={},
     checked_at=NOON,
+    waiting_at={"outbox": NOON},
 )
 
 
@@ -157,7 +159,7 @@ def test_a_snapshot_comes_back_as_it_was(members: dict[GroupRole, Pool]):
 def test_what_was_not_found_out_stays_unknown(monitor: Pool):
     fleet.keep(monitor, Snapshot(outbox=Waiting(count=1, oldest_age_s=2)))
     [row] = rows(monitor, "SELECT facts FROM fleet_snapshots")
-    assert row["facts"] == {"queues": {}, "outbox": {"count": 1, "oldest_age_s": 2.0}}
+    assert row["facts"] == {"queues": {}, "outbox": {"count": 1, "oldest_age_s": 2.0}, "waiting_at": {}}
     [taken] = fleet.snapshots(monitor, HOUR, 10)
     assert (taken.snapshot.pending, taken.snapshot.broken_chains) == (None, None)
 
@@ -166,6 +168,19 @@ def test_what_was_not_found_out_stays_unknown(monitor: Pool):
 def test_only_the_monitor_keeps_snapshots(members: dict[GroupRole, Pool], role: GroupRole):
     with pytest.raises(StoreFault, match="42501"):
         fleet.keep(members[role], FULL)
+
+
+def test_what_another_release_wrote_and_cannot_be_read_is_skipped_and_counted(monitor: Pool, pool: Pool):
+    fleet.keep(monitor, FULL)
+    skipped: list[int] = []
+    assert [taken.snapshot for taken in fleet.snapshots(monitor, HOUR, 10, skipped.append)] == [FULL]
+    assert skipped == []
+    forge(
+        pool,
+        """INSERT INTO fleet_snapshots (facts) VALUES ('{"queues": 1}'), ('{"outbox": {"count": "many"}}')""",
+    )
+    assert [taken.snapshot for taken in fleet.snapshots(monitor, HOUR, 10, skipped.append)] == [FULL]
+    assert skipped == [2]
 
 
 @pytest.fixture
