@@ -435,12 +435,12 @@ def _failures(known: _Known) -> Card:
     tables = (
         Table("Failed payments, by failure code", ("Failure code", "Payments"), coded or _none(failures, 2)),
         Table(
-            "Messages that failed within the last day",
+            "Messages that failed within the last day" + (f", {_looked(old_s)}" if old else ""),
             ("Outcome", "Reason", "Messages"),
             failed or _none(messages, 3),
         ),
     )
-    return Card("failures", "Failures", tables=tables, note=f"Messages {_looked(old_s)}" if old else "")
+    return Card("failures", "Failures", tables=tables)
 
 
 def _audit(known: _Known) -> Card:

@@ -316,7 +316,7 @@ def test_a_time_that_is_absent_where_others_are_there_is_no_time_at_all():
         f"{QUEUE} has not been looked at for a time that is not known: its depths are old",
         "Messages that failed have not been looked at for a time that is not known: what is shown is old",
     ]
-    assert card(found, "failures").note == "Messages looked at: not known when"
+    assert card(found, "failures").tables[1].caption.endswith("last day, looked at: not known when")
 
 
 WAITS = {
@@ -332,12 +332,13 @@ WAITS = {
 
 @pytest.mark.parametrize("look", WAITS)
 def test_what_waits_and_was_not_looked_at_lately_is_said_and_marked(look: str):
-    name, said = WAITS[look]
+    name, remark = WAITS[look]
     found = shown(taken(waiting_at=looks(**{look: 121})))
-    assert (found.mood, remarks(found)) == (Mood.TROUBLED, [said])
+    assert (found.mood, remarks(found)) == (Mood.TROUBLED, [remark])
     where = card(found, name)
     assert [each.alarming for each in where.figures] == [True] * len(where.figures)
-    assert "looked at 2 min ago" in " ".join([where.note, *(each.note for each in where.figures)])
+    said = [each.note for each in where.figures] + [each.caption for each in where.tables]
+    assert "looked at 2 min ago" in " ".join(said)
     assert shown(taken(waiting_at=looks(**{look: 120}))).mood is Mood.WELL
 
 
