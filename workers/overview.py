@@ -576,7 +576,7 @@ def _total(known: _Known, label: str, fact: str, *, alarming: bool) -> Figure:
 
 
 def _apart(caption: str, column: str, waiting: Mapping[str, Waiting] | None, named: Iterable[str]) -> Table:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for name in _all(named, waiting):
         found = None if waiting is None else waiting.get(name, Waiting(count=0, oldest_age_s=0))
         oldest = NOT_KNOWN if found is None else age(found.oldest_age_s) if found.count else _NOTHING
