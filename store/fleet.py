@@ -1,11 +1,12 @@
 """What the fleet says of itself: heartbeats of its processes, and the monitor's snapshots for the status page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from contracts.fleet import Snapshot
 from store.db import Pool, reading
@@ -131,12 +132,31 @@ def prune(pool: Pool, older_than: timedelta) -> int:
         return connection.execute(_PRUNE, {"older_than": older_than}).rowcount
 
 
-def snapshots(pool: Pool, within: timedelta, limit: int) -> Sequence[Taken]:
+def snapshots(
+    pool: Pool, within: timedelta, limit: int, skipped: Callable[[int], object] = lambda _count: None
+) -> Sequence[Taken]:
     """Return up to `limit` snapshots of the last while, evenly spread, the newest first.
+
+    Args:
+        pool: the database.
+        within: how far back.
+        limit: how many at most.
+        skipped: is told how many were left out since they cannot be read, if any; another release wrote them.
 
     Raises:
         Transient: the database could not answer now.
     """
     with reading(pool) as connection:
         rows = connection.execute(_SNAPSHOTS, {"within": within, "limit": limit}).fetchall()
-    return [Taken(row["taken_at"], row["age_s"], Snapshot.model_validate(row["facts"])) for row in rows]
+    read = [(row, _read(row["facts"])) for row in rows]
+    found = [Taken(row["taken_at"], row["age_s"], snapshot) for row, snapshot in read if snapshot]
+    if len(found) < len(rows):
+        skipped(len(rows) - len(found))
+    return found
+
+
+def _read(facts: object) -> Snapshot | None:
+    try:
+        return Snapshot.model_validate(facts)
+    except ValidationError:
+        return None

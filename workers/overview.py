@@ -3,19 +3,22 @@
 What is not known is said to be not known, never shown as zero; what needs attention is said first, in words.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
-from contracts.fleet import Snapshot, Waiting
+from contracts.fleet import Depth, Snapshot, Waiting
 from contracts.lifecycle import TERMINAL, Status
 from contracts.payment import PayerType
 from store.fleet import Process, Taken
 from store.invariants import Invariant
 from workers.catalogue import DEAD_LETTERS, MAIN, PROVIDERS, WATCHED_QUEUES, Role
+from workers.merging import LOOKED, merged
 from workers.sparkline import Point, Sparkline, drawn
 from workers.wording import age, counted, harmless, number, words
 
@@ -31,7 +34,12 @@ GONE = timedelta(minutes=10)
 #: These are the thresholds of the alerts of the same names (ApprovalBacklogAge, OutboxStuck, AuditChainBroken).
 APPROVAL_AGE_S = 4 * 3_600.0
 OUTBOX_AGE_S = 120.0
-VERIFIED_AGE_S = 90_000.0
+VERIFIED_AGE_S = 93_600.0
+#: What was found so long ago is not believed any more: the queues' depths, what waits, the counts, and the invariants.
+QUEUES_AGE_S = 300.0
+WAITING_AGE_S = 120.0
+COUNTS_AGE_S = 30 * 60.0
+CHECKED_AGE_S = 2.5 * 3_600
 
 NOT_KNOWN = "not known"
 _WELL = "well"
@@ -124,12 +132,16 @@ Pick = Callable[[Snapshot], float | None]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What there is to show: the newest snapshot, all of the last hour, the processes, and the time."""
+    """What there is to show: what was found last, all of the last hour, the processes, and the time.
+
+    `silent` is whether the monitor has not reported for too long: then it is said once that all is old.
+    """
 
     newest: Snapshot
     taken: Sequence[Taken]
     processes: Sequence[Process]
     now: datetime
+    silent: bool = False
     attention: list[Remark] = field(default_factory=list)
     unknown: list[Remark] = field(default_factory=list)
 
@@ -148,6 +160,25 @@ class _Known:
         """Return how long ago something was, in seconds."""
         return None if at is None else (self.now - at).total_seconds()
 
+    def old(self, at: datetime | None, limit_s: float, *, timed: bool) -> float | None:
+        """Return how long ago something was looked at, in seconds, where that is too long; None where it is not.
+
+        Args:
+            at: when it was looked at.
+            limit_s: how long is not yet too long, in seconds.
+            timed: whether such times are written at all, which an older release's monitor does not do: then it is
+                believed. Where they are, one that is absent is infinitely long ago.
+        """
+        age_s = self.since(at) if at is not None else math.inf if timed else 0.0
+        return age_s if age_s is not None and age_s > limit_s else None
+
+    def unlooked(self, fact: str) -> float | None:
+        """Return the same of a fact about what waits; None where it is not known either."""
+        if getattr(self.newest, fact) is None:
+            return None
+        times = self.newest.waiting_at
+        return self.old(times.get(LOOKED[fact]), WAITING_AGE_S, timed=bool(times))
+
     def points(self, pick: Pick) -> list[Point]:
         """Return a number of every snapshot that knows it, the newest first."""
         found = ((taken.age_s, pick(taken.snapshot)) for taken in self.taken)
@@ -163,34 +194,44 @@ class _Known:
             self.attention.append(Remark(text, card))
         return bool(condition)
 
+    def aged(self, old_s: float | None, what: str, card: str) -> bool:
+        """Say that what is shown is too old to be believed, if so; return whether."""
+        if old_s is not None and not self.silent:
+            self.attention.append(Remark(f"{what} not been looked at {_for(old_s)}: what is shown is old", card))
+        return old_s is not None
+
     def missing(self, fact: object, text: str, card: str) -> None:
         """Say that something is not known, if so."""
         if fact is None:
             self.unknown.append(Remark(text, card))
 
 
-def overview(taken: Sequence[Taken], processes: Sequence[Process], now: datetime) -> Overview:
+def overview(
+    taken: Sequence[Taken], processes: Sequence[Process], now: datetime, recent: Sequence[Taken] = ()
+) -> Overview:
     """Return what the page shows.
 
     Args:
-        taken: the snapshots of the last hour, the newest first.
+        taken: the snapshots of the last hour, the newest first; where there are many, some of them.
         processes: those that were heard of within `GONE`.
         now: by the clock that the snapshots' own times are by.
+        recent: all snapshots of the last minutes, the newest first: of several monitors' some may be missing above.
     """
-    known = _Known(taken[0].snapshot if taken else Snapshot(), taken, processes, now)
-    silence = _silence(taken)
+    last = recent or taken
+    silence = _silence(last)
+    known = _Known(merged(last), taken, processes, now, silent=bool(silence))
     cards = tuple(make(known) for make in _CARDS)
     found = sorted(known.attention, key=lambda remark: _URGENCY.index(remark.card))
     attention = (*([Remark(silence, "fleet")] if silence else []), *found)
     # A monitor that is not there knows nothing: that is said once.
-    unknown = tuple(known.unknown) if taken else ()
+    unknown = tuple(known.unknown) if last else ()
     return Overview(
         mood=Mood.TROUBLED if attention else Mood.UNSURE if unknown else Mood.WELL,
         headline=_headline(len(attention), len(unknown)),
         attention=attention,
         unknown=unknown,
         cards=cards,
-        reported="" if silence else f"The monitor reported {age(taken[0].age_s)} ago.",
+        reported="" if silence else f"The monitor reported {age(last[0].age_s)} ago.",
     )
 
 
@@ -216,8 +257,11 @@ def _silence(taken: Sequence[Taken]) -> str:
 def _payments(known: _Known) -> Card:
     counts = known.newest.payments
     known.missing(counts, "How many payments there are", "payments")
+    counted_s = known.since(known.newest.counted_at)
+    if counted_s is not None and counted_s > COUNTS_AGE_S and not known.silent:
+        known.missing(None, f"How many payments there are now: they were counted {age(counted_s)} ago", "payments")
     figures = tuple(_of_status(known, name) for name in _all(Status, counts))
-    return Card("payments", "Payments", figures, note=_when("Counted", known.since(known.newest.counted_at)), wide=True)
+    return Card("payments", "Payments", figures, note=_when("Counted", counted_s), wide=True)
 
 
 def _of_status(known: _Known, name: str) -> Figure:
@@ -239,10 +283,11 @@ def _approvals(known: _Known) -> Card:
     pending = known.newest.pending
     known.missing(pending, "How many payments wait for approval", "approvals")
     oldest_s = _oldest(pending)
+    known.aged(known.unlooked("pending"), "What waits for approval has", "approvals")
     late = known.alarm(
         oldest_s > APPROVAL_AGE_S, f"The oldest payment has waited {age(oldest_s)} for approval", "approvals"
     )
-    total = _total(known, "Payments that wait", lambda said: said.pending, alarming=late)
+    total = _total(known, "Payments that wait", "pending", alarming=late)
     table = _apart("Waiting for approval, by who pays", "Payer", pending, PayerType)
     return Card("approvals", "Waiting for approval", (total,), (table,))
 
@@ -250,11 +295,12 @@ def _approvals(known: _Known) -> Card:
 def _payouts(known: _Known) -> Card:
     unknown = known.newest.unknown_payouts
     known.missing(unknown, "How many payouts are of unknown outcome", "payouts")
+    known.aged(known.unlooked("unknown_payouts"), "Payouts of unknown outcome have", "payouts")
     count, oldest_s = _sum(unknown), _oldest(unknown)
     alarming = known.alarm(
         count, f"{counted(count or 0, 'payout')} of unknown outcome, the oldest for {age(oldest_s)}", "payouts"
     )
-    total = _total(known, "Payouts of unknown outcome", lambda said: said.unknown_payouts, alarming=alarming)
+    total = _total(known, "Payouts of unknown outcome", "unknown_payouts", alarming=alarming)
     # A fleet has one provider: the others are not spoken of.
     named = PROVIDERS if unknown is None else ()
     table = _apart("Payouts of unknown outcome, by provider", "Provider", unknown, named)
@@ -264,22 +310,48 @@ def _payouts(known: _Known) -> Card:
 def _outbox(known: _Known) -> Card:
     outbox = known.newest.outbox
     known.missing(outbox, "How far the outbox lags", "outbox")
+    old_s = known.unlooked("outbox")
+    old = known.aged(old_s, "The outbox has", "outbox")
     lag_s = outbox.oldest_age_s if outbox else 0.0
     late = known.alarm(lag_s > OUTBOX_AGE_S, f"The outbox lags {age(lag_s)}", "outbox")
     figures = (
         Figure(
             "Lag of the oldest",
             age(lag_s) if outbox else NOT_KNOWN,
-            alarming=late,
+            _looked(old_s),
+            alarming=late or old,
             chart=known.chart(lambda said: said.outbox.oldest_age_s if said.outbox else None, shown=age),
         ),
         Figure(
             "Due and not yet sent",
             number(outbox.count) if outbox else NOT_KNOWN,
+            _looked(old_s),
+            alarming=old,
             chart=known.chart(lambda said: said.outbox.count if said.outbox else None),
         ),
+        _rejected(known),
     )
     return Card("outbox", "Outbox", figures)
+
+
+def _rejected(known: _Known) -> Figure:
+    rejected = known.newest.outbox_rejected
+    if known.newest.outbox is not None:  # else it is said above
+        known.missing(rejected, "How many events their receiver refuses for good", "outbox")
+    said = f"{counted(rejected or 0, 'event')} that {_their(rejected)} receiver refuses for good"
+    alarming = known.alarm(rejected, said, "outbox")
+    old_s = known.unlooked("outbox_rejected")
+    return Figure(
+        "Refused for good",
+        _or_not_known(rejected),
+        _looked(old_s),
+        alarming=alarming or old_s is not None,
+        chart=known.chart(lambda said: said.outbox_rejected),
+    )
+
+
+def _their(count: int | None) -> str:
+    return "its" if count == 1 else "their"
 
 
 def _queues(known: _Known) -> Card:
@@ -289,9 +361,31 @@ def _queues(known: _Known) -> Card:
     names = dict.fromkeys([*(name for name, _ in WATCHED_QUEUES), *sorted(queues)])
     lately = (f"Waiting, last {known.lately}", f"Dead, last {known.lately}")
     columns = ("Queue", "Waiting", "Dead letters", "In flight", "Delayed", *lately)
+    old = {name: old_s for name in names if (old_s := _queue_old(known, name)) is not None}
+    if old and not known.silent:
+        known.alarm(condition=True, text=_not_looked_at(old, len(queues)), card="queues")
     rows = tuple(_queue_row(known, name) for name in names)
     table = Table("Messages, counted approximately", columns, rows)
     return Card("queues", "Queues", tables=(table,), wide=True)
+
+
+def _queue_old(known: _Known, name: str) -> float | None:
+    """Return how long ago a queue or its dead letters were looked at, where that is too long."""
+    found = [_depth_old(known, depth) for depth in known.newest.queues.get(name, {}).values()]
+    return max((old_s for old_s in found if old_s is not None), default=None)
+
+
+def _depth_old(known: _Known, depth: Depth) -> float | None:
+    timed = any(each.looked_at for kinds in known.newest.queues.values() for each in kinds.values())
+    return known.old(depth.looked_at, QUEUES_AGE_S, timed=timed)
+
+
+def _not_looked_at(old: Mapping[str, float], queues: int) -> str:
+    long = _for(max(old.values()))
+    if len(old) == 1:
+        return f"{harmless(next(iter(old)))} has not been looked at {long}: its depths are old"
+    which = "The queues" if len(old) == queues else counted(len(old), "queue")
+    return f"{which} have not been looked at {long}: their depths are old"
 
 
 def _queue_row(known: _Known, name: str) -> tuple[Cell, ...]:
@@ -302,7 +396,12 @@ def _queue_row(known: _Known, name: str) -> tuple[Cell, ...]:
         known.missing(main, f"How many messages {harmless(name)} holds", "queues")
         known.missing(dead if ours else 0, f"How many dead letters {harmless(name)} has", "queues")
     letters = None if dead is None else dead.visible + dead.in_flight + dead.delayed
+    # Dead letters that were there are spoken of still: they seldom go by themselves.
     alarming = known.alarm(letters, f"{counted(letters or 0, 'dead letter')} in {harmless(name)}", "queues")
+    if main and _depth_old(known, main) is not None:
+        main = None
+    if dead and not alarming and _depth_old(known, dead) is not None:
+        letters = None
     return (
         Cell(harmless(name), numeric=False),
         Cell(_or_not_known(main.visible if main else None)),
@@ -323,18 +422,20 @@ def _failures(known: _Known) -> Card:
     failures, messages = known.newest.failures, known.newest.message_failures
     known.missing(failures, "Why payments failed", "failures")
     known.missing(messages, "Which messages failed", "failures")
+    old_s = known.unlooked("message_failures")
+    old = known.aged(old_s, "Messages that failed have", "failures")
     coded = tuple((Cell(harmless(code), numeric=False), Cell(number(count))) for code, count in _ranked(failures or {}))
     reasons = {
         (outcome, reason): count for outcome, found in (messages or {}).items() for reason, count in found.items()
     }
     failed = tuple(
-        (Cell(words(outcome), numeric=False), Cell(harmless(reason), numeric=False), Cell(number(count)))
+        (Cell(words(outcome), numeric=False), Cell(harmless(reason), numeric=False), Cell(number(count), alarming=old))
         for (outcome, reason), count in _ranked(reasons)
     )
     tables = (
         Table("Failed payments, by failure code", ("Failure code", "Payments"), coded or _none(failures, 2)),
         Table(
-            "Messages that failed within the last day",
+            "Messages that failed within the last day" + (f", {_looked(old_s)}" if old else ""),
             ("Outcome", "Reason", "Messages"),
             failed or _none(messages, 3),
         ),
@@ -357,12 +458,15 @@ def _invariants(known: _Known) -> Card:
     known.missing(violations, "Whether the invariants hold", "invariants")
     for name, count in sorted((violations or {}).items()):
         known.alarm(count, f"{counted(count, 'row breaks', 'rows break')} “{words(name)}”", "invariants")
+    checked_s = known.since(known.newest.checked_at)
+    overdue = checked_s is not None and checked_s > CHECKED_AGE_S
+    known.alarm(overdue, f"The invariants were last checked {age(checked_s or 0)} ago", "invariants")
     total = None if violations is None else sum(violations.values())
     figure = Figure(
         "Rows that break an invariant",
         _or_not_known(total),
-        _when("Checked", known.since(known.newest.checked_at)),
-        alarming=bool(total),
+        _when("Checked", checked_s),
+        alarming=bool(total) or overdue,
     )
     rows = tuple(
         (Cell(words(name), numeric=False), Cell(_count(violations, name), alarming=bool((violations or {}).get(name))))
@@ -460,18 +564,19 @@ def _oldest(waiting: Mapping[str, Waiting] | None) -> float:
     return max((each.oldest_age_s for each in (waiting or {}).values() if each.count), default=0.0)
 
 
-def _total(
-    known: _Known, label: str, pick: Callable[[Snapshot], Mapping[str, Waiting] | None], *, alarming: bool
-) -> Figure:
-    waiting = pick(known.newest)
+def _total(known: _Known, label: str, fact: str, *, alarming: bool) -> Figure:
+    """Return the figure of all that waits, whatever it waits for."""
+    pick: Callable[[Snapshot], Mapping[str, Waiting] | None] = attrgetter(fact)
+    waiting, old_s = pick(known.newest), known.unlooked(fact)
     count, oldest_s = _sum(waiting), _oldest(waiting)
     note = "" if count is None else f"the oldest for {age(oldest_s)}" if count else "none"
+    note = note if old_s is None else f"{note}; {_looked(old_s)}"
     chart = known.chart(lambda snapshot: _sum(pick(snapshot)))
-    return Figure(label, _or_not_known(count), note, alarming=alarming, chart=chart)
+    return Figure(label, _or_not_known(count), note, alarming=alarming or old_s is not None, chart=chart)
 
 
 def _apart(caption: str, column: str, waiting: Mapping[str, Waiting] | None, named: Iterable[str]) -> Table:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for name in _all(named, waiting):
         found = None if waiting is None else waiting.get(name, Waiting(count=0, oldest_age_s=0))
         oldest = NOT_KNOWN if found is None else age(found.oldest_age_s) if found.count else _NOTHING
@@ -487,6 +592,17 @@ def _apart(caption: str, column: str, waiting: Mapping[str, Waiting] | None, nam
 
 def _when(did: str, age_s: float | None) -> str:
     return f"{did}: {NOT_KNOWN} when" if age_s is None else f"{did} {age(age_s)} ago"
+
+
+def _for(age_s: float) -> str:
+    return "for a time that is not known" if math.isinf(age_s) else f"for {age(age_s)}"
+
+
+def _looked(old_s: float | None) -> str:
+    """Return when something was looked at, where that is too long ago."""
+    if old_s is None:
+        return ""
+    return f"looked at: {NOT_KNOWN} when" if math.isinf(old_s) else f"looked at {age(old_s)} ago"
 
 
 def _ranked(counts: Mapping[Any, int]) -> list[tuple[Any, int]]:

@@ -16,7 +16,6 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +25,7 @@ from store import fleet
 from store.db import Pool, StoreFault, Transient
 from workers import clock
 from workers.logs import logger
+from workers.merging import RECENT
 from workers.overview import GONE, SPAN, Overview, overview
 from workers.sparkline import HEIGHT, WIDTH
 
@@ -35,6 +35,8 @@ SHARED_S = 1.0
 PATIENCE_S = 3.0
 #: How many points a chart has at most.
 POINTS = 120
+#: How many of the newest snapshots are asked for at most: what each monitor of a fleet has said lately is among them.
+RECENT_MAX = 240
 #: How often an open page refreshes itself.
 REFRESH_S = 5
 _log = logger(__name__)
@@ -69,7 +71,7 @@ def routes(pool: Pool, refresh_s: int = REFRESH_S) -> list[Route]:
         pool: the database, as a member of the reading role.
         refresh_s: how often an open page refreshes itself.
     """
-    once = Once(lambda: _asked(pool, refresh_s))
+    once = Once(lambda: _asked(pool, refresh_s), lambda: _told(_UNREADABLE, refresh_s))
 
     async def answer(_request: Request) -> Response:
         shown = await once.answer() or _told(_SLOW, refresh_s)
@@ -82,10 +84,15 @@ class Once:
     """Asks once for all who come while the answer is fresh or on its way. It belongs to one event loop.
 
     Who waits takes no thread: only the one question does.
+
+    Args:
+        ask: the question.
+        otherwise: the answer where the question has failed in a way that it does not know of.
     """
 
-    def __init__(self, ask: Callable[[], Shown]) -> None:
+    def __init__(self, ask: Callable[[], Shown], otherwise: Callable[[], Shown]) -> None:
         self._ask = ask
+        self._otherwise = otherwise
         self._asking: asyncio.Task[Shown] | None = None
         self._fresh_until = float("-inf")
 
@@ -99,25 +106,35 @@ class Once:
         return None
 
     async def _asked(self) -> Shown:
-        shown = await run_in_threadpool(self._ask)
+        try:
+            shown = await run_in_threadpool(self._ask)
+        except Exception as error:  # noqa: BLE001 - where nobody waits any more the loop would print it, with its values
+            _log.error("status page unreadable", error=type(error).__name__)
+            shown = self._otherwise()
         self._fresh_until = clock.monotonic() + SHARED_S
         return shown
 
 
 def _asked(pool: Pool, refresh_s: int) -> Shown:
+    unreadable: list[int] = []
     try:
-        taken = fleet.snapshots(pool, SPAN, POINTS)
+        taken = fleet.snapshots(pool, SPAN, POINTS, unreadable.append)
+        recent = fleet.snapshots(pool, RECENT, RECENT_MAX, unreadable.append)
         processes = fleet.processes(pool, GONE)
     except Transient:
         return _told(_AWAY, refresh_s)
-    except (StoreFault, ValidationError) as error:
-        # Another release's monitor may write what this one cannot read; the values themselves are nobody's business.
+    except StoreFault as error:
         _log.error("status page unreadable", error=type(error).__name__)
         return _told(_UNREADABLE, refresh_s)
+    newest = next(iter([*recent, *taken]), None)
+    if unreadable:
+        # Another release's monitor may write what this one cannot read; the values themselves are nobody's business.
+        _log.warning("snapshots unreadable", count=max(unreadable))
+        if newest is None:
+            return _told(_UNREADABLE, refresh_s)
     # The snapshots' own times are by the database's clock.
-    newest = taken[0] if taken else None
     now = newest.taken_at + timedelta(seconds=newest.age_s) if newest else clock.now()
-    return Shown(200, rendered(overview(taken, processes, now), now, refresh_s).encode())
+    return Shown(200, rendered(overview(taken, processes, now, recent), now, refresh_s).encode())
 
 
 def _told(trouble: Trouble, refresh_s: int) -> Shown:

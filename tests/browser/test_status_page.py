@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from store.db import Pool
 from tests.kit import browser as kit
 from tests.kit.browser import Watched, opened
-from tests.kit.fleet import depth, facts, reported, waiting, well
+from tests.kit.fleet import depth, facts, queues, reported, waiting, well
 from tests.kit.readers import reading_pool
 from workers import page
 from workers.health import DatabaseReadiness, Server, application
@@ -54,9 +54,13 @@ def watched(chromium: Browser, url: str) -> Iterator[Watched]:
 
 def troubled(pool: Pool) -> None:
     """Write the snapshot of a fleet in trouble."""
-    queues = {**facts()["queues"], "payments-commands": {"main": depth(1_204), "dlq": depth(3)}}
-    more = {"outbox": waiting(1_302, 195), "violations": {"lines_sum_to_amount": 2}, "broken_chains": ...}
-    reported(pool, facts(queues=queues, pending={"back_office": waiting(212, 22_000)}, **more))
+    found = facts(
+        queues={**queues(), "payments-commands": {"main": depth(1_204), "dlq": depth(3)}},
+        pending={"back_office": waiting(212, 22_000)},
+        outbox=waiting(1_302, 195),
+        violations={"lines_sum_to_amount": 2},
+    )
+    reported(pool, found)
 
 
 def refreshed(found: Page) -> None:
@@ -196,6 +200,8 @@ MORE_TEXTS = ("tbody th", "td", "summary", "button", "footer", "#clock")
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_are_readable_in_the_light_and_in_the_dark(chromium: Browser, url: str, pool: Pool, scheme: str):
+    # A queue of which no monitor knows but the dead letters.
+    reported(pool, facts(queues={"payments-late": {"dlq": depth()}}))
     troubled(pool)
     with opened(chromium, url, color_scheme=scheme) as watched:
         ground = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -7,6 +7,7 @@ from uuid import uuid4
 from psycopg.types.json import Jsonb
 
 from store.db import Pool, reading
+from workers.catalogue import LOOKS
 
 _SNAPSHOT = """
 INSERT INTO fleet_snapshots (taken_at, facts) VALUES (clock_timestamp() - make_interval(secs => %s), %s)
@@ -19,9 +20,9 @@ ROLES = ("worker", "relay", "monitor", "status")
 QUEUES = ("payments-events", "payments-commands", "payments-payouts")
 
 
-def depth(visible: int = 0, in_flight: int = 0, delayed: int = 0) -> dict[str, int]:
-    """How many messages a queue holds."""
-    return {"visible": visible, "in_flight": in_flight, "delayed": delayed}
+def depth(visible: int = 0, in_flight: int = 0, delayed: int = 0, **changed: Any) -> dict[str, Any]:
+    """How many messages a queue holds; `looked_at` is written by `facts` where it is not given."""
+    return {"visible": visible, "in_flight": in_flight, "delayed": delayed, **changed}
 
 
 def waiting(count: int = 0, oldest_age_s: float = 0) -> dict[str, Any]:
@@ -29,16 +30,27 @@ def waiting(count: int = 0, oldest_age_s: float = 0) -> dict[str, Any]:
     return {"count": count, "oldest_age_s": oldest_age_s}
 
 
-def facts(**changed: Any) -> dict[str, Any]:
-    """A whole snapshot of a fleet that is well; whatever is given replaces what it says, and `...` leaves it out."""
-    now = datetime.now(UTC)
-    found = {
-        "queues": {
-            **{queue: {"main": depth(3, 2), "dlq": depth()} for queue in QUEUES},
-            "payment-approvals": {"main": depth(4)},
-        },
+def queues() -> dict[str, Any]:
+    """The depths of all queues of a fleet that is well."""
+    return {
+        **{queue: {"main": depth(3, 2), "dlq": depth()} for queue in QUEUES},
+        "payment-approvals": {"main": depth(4)},
+    }
+
+
+def facts(at: datetime | None = None, **changed: Any) -> dict[str, Any]:
+    """A whole snapshot of a fleet that is well; whatever is given replaces what it says, and `...` leaves it out.
+
+    Args:
+        at: when the monitor found all that; now where it is not given.
+        changed: what it says otherwise.
+    """
+    now = at or datetime.now(UTC)
+    found: dict[str, Any] = {
+        "queues": queues(),
         "pending": {"back_office": waiting(12, 5_400), "driver_ic": waiting(3, 240)},
         "outbox": waiting(2, 1.5),
+        "outbox_rejected": 0,
         "unknown_payouts": {"sandbox": waiting()},
         "payments": {
             "pending_approval": 15,
@@ -55,8 +67,23 @@ def facts(**changed: Any) -> dict[str, Any]:
         "verified_at": (now - timedelta(hours=5)).isoformat(),
         "violations": {},
         "checked_at": (now - timedelta(minutes=4)).isoformat(),
+        "waiting_at": dict.fromkeys(LOOKS, now.isoformat()),
         **changed,
     }
+    if found["queues"] is not ...:
+        found["queues"] = _looked_at(found["queues"], now)
+    return _without(found)
+
+
+def _looked_at(queues: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Write beside each depth when it was found, where that is not said."""
+    return {
+        queue: {kind: _without({"looked_at": now.isoformat(), **found}) for kind, found in kinds.items()}
+        for queue, kinds in queues.items()
+    }
+
+
+def _without(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not ...}
 
 

@@ -146,6 +146,7 @@ FULL = Snapshot(
     verified_at=NOON,
     violations={},
     checked_at=NOON,
+    waiting_at={"outbox": NOON},
 )
 
 
@@ -169,6 +170,19 @@ def test_what_was_not_found_out_stays_unknown(monitor: Pool):
 def test_only_the_monitor_keeps_snapshots(members: dict[GroupRole, Pool], role: GroupRole):
     with pytest.raises(StoreFault, match="42501"):
         fleet.keep(members[role], FULL)
+
+
+def test_what_another_release_wrote_and_cannot_be_read_is_skipped_and_counted(monitor: Pool, pool: Pool):
+    fleet.keep(monitor, FULL)
+    skipped: list[int] = []
+    assert [taken.snapshot for taken in fleet.snapshots(monitor, HOUR, 10, skipped.append)] == [FULL]
+    assert skipped == []
+    forge(
+        pool,
+        """INSERT INTO fleet_snapshots (facts) VALUES ('{"queues": 1}'), ('{"outbox": {"count": "many"}}')""",
+    )
+    assert [taken.snapshot for taken in fleet.snapshots(monitor, HOUR, 10, skipped.append)] == [FULL]
+    assert skipped == [2]
 
 
 @pytest.fixture

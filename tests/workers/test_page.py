@@ -1,5 +1,7 @@
 """The status page: what it shows of what the fleet says, over real HTTP and a real database."""
 
+import asyncio
+import gc
 import http.client
 import json
 import os
@@ -10,14 +12,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from contracts.fleet import Snapshot
+from contracts.fleet import Snapshot, Waiting
 from store import db
 from store import fleet as store_fleet
 from store.db import Pool, PoolOptions
@@ -26,7 +28,9 @@ from tests.kit import fleet
 from tests.kit.fleet import beaten, depth, facts, reported, waiting, well
 from tests.kit.readers import reading_pool
 from workers import clock, page
+from workers.catalogue import LOOKS
 from workers.health import Server, application
+from workers.merging import merged
 from workers.metrics import Metrics
 from workers.overview import Card, Mood, Overview, overview
 from workers.settings import SettingsError, load
@@ -91,8 +95,13 @@ def text(html: str) -> str:
     return " ".join(parsed(html).words)
 
 
+def ago(age_s: float) -> datetime:
+    return NOW - timedelta(seconds=age_s)
+
+
 def taken(age_s: float = 4, **changed: Any) -> Taken:
-    return Taken(NOW, age_s, Snapshot.model_validate(facts(**changed)))
+    at = ago(age_s)
+    return Taken(at, age_s, Snapshot.model_validate(facts(at, **changed)))
 
 
 def process(role: str, *, trouble: str | None = None, silent_s: float = 2, version: str = "0.1.0") -> Process:
@@ -129,7 +138,7 @@ def test_a_fleet_that_is_well_needs_nothing():
 
 
 QUEUE = "payments-commands"
-DEAD = {**facts()["queues"], QUEUE: {"main": depth(), "dlq": depth(2, 1)}}
+DEAD = {**fleet.queues(), QUEUE: {"main": depth(), "dlq": depth(2, 1)}}
 LATE = {"back_office": waiting(2, 4 * 3_600 + 60)}
 TROUBLES: list[tuple[dict[str, Any], str, str]] = [
     ({"queues": DEAD}, "queues", f"3 dead letters in {QUEUE}"),
@@ -137,7 +146,10 @@ TROUBLES: list[tuple[dict[str, Any], str, str]] = [
     ({"unknown_payouts": {"stripe": waiting(1, 65)}}, "payouts", "1 payout of unknown outcome, the oldest for 1 min"),
     ({"outbox": waiting(7, 121)}, "outbox", "The outbox lags 2 min"),
     ({"broken_chains": 1}, "audit", "1 audit chain is broken"),
-    ({"verified_at": "2026-02-28T10:59:59Z"}, "audit", "The audit chains were last verified 1 d 1 h ago"),
+    ({"outbox_rejected": 3}, "outbox", "3 events that their receiver refuses for good"),
+    ({"outbox_rejected": 1}, "outbox", "1 event that its receiver refuses for good"),
+    ({"verified_at": "2026-02-28T09:59:59Z"}, "audit", "The audit chains were last verified 1 d 2 h ago"),
+    ({"checked_at": "2026-03-01T09:29:59Z"}, "invariants", "The invariants were last checked 2 h 30 min ago"),
     ({"violations": {"lines_sum_to_amount": 1_002}}, "invariants", "1,002 rows break “Lines sum to amount”"),
 ]
 
@@ -158,7 +170,9 @@ def test_what_needs_attention_is_said_first_and_marked_in_its_card(changed: dict
     [
         {"pending": {"back_office": waiting(2, 4 * 3_600)}},
         {"outbox": waiting(7, 120)},
-        {"verified_at": "2026-02-28T11:00:00Z"},
+        {"verified_at": "2026-02-28T10:00:00Z"},
+        {"checked_at": "2026-03-01T09:30:00Z"},
+        {"counted_at": "2026-03-01T11:30:00Z"},
         {"pending": {"back_office": waiting(0, 99_999)}},
     ],
 )
@@ -186,10 +200,22 @@ def test_a_process_in_trouble_and_one_that_is_silent_are_told_apart():
 
 @pytest.mark.parametrize(
     "fact",
-    ["pending", "outbox", "unknown_payouts", "payments", "failures", "message_failures", "broken_chains", "violations"],
+    [
+        "pending",
+        "outbox",
+        "outbox_rejected",
+        "unknown_payouts",
+        "payments",
+        "failures",
+        "message_failures",
+        "broken_chains",
+        "violations",
+    ],
 )
 def test_a_fact_that_is_absent_is_not_known_and_never_zero(fact: str):
     absent: dict[str, Any] = {fact: ...}
+    if fact == "outbox":  # one look finds both
+        absent["outbox_rejected"] = ...
     found = shown(taken(**absent))
     assert (found.mood, len(found.unknown)) == (Mood.UNSURE, 1)
     assert found.headline == "No trouble is seen, but 1 thing is not known"
@@ -201,8 +227,7 @@ def test_a_fact_that_is_absent_is_not_known_and_never_zero(fact: str):
 
 
 def test_a_queue_of_which_nothing_is_known_says_so():
-    queues = facts()["queues"]
-    found = shown(taken(queues={**queues, QUEUE: {"dlq": depth()}, "payments-payouts": {"main": depth()}}))
+    found = shown(taken(queues={**fleet.queues(), QUEUE: {"dlq": depth()}, "payments-payouts": {"main": depth()}}))
     assert [remark.text for remark in found.unknown] == [
         f"How many messages {QUEUE} holds",
         "How many dead letters payments-payouts has",
@@ -225,6 +250,179 @@ def test_without_a_snapshot_nothing_is_known():
     found = shown()
     assert remarks(found) == ["The monitor has not reported for more than 1 h: what it counts is not known"]
     assert {figure.text for each in found.cards for figure in each.figures} == {"not known"}
+
+
+# -- what is old
+
+
+def queues_of(age_s: float, *names: str) -> dict[str, Any]:
+    """All queues; the named ones were looked at so long ago."""
+    return {
+        queue: {
+            kind: {**found, "looked_at": ago(age_s).isoformat()} if queue in names else found
+            for kind, found in kinds.items()
+        }
+        for queue, kinds in fleet.queues().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (tuple(fleet.queues()), "The queues have not been looked at for 7 min: their depths are old"),
+        (("payments-events", QUEUE), "2 queues have not been looked at for 7 min: their depths are old"),
+        ((QUEUE,), f"{QUEUE} has not been looked at for 7 min: its depths are old"),
+    ],
+)
+def test_depths_that_are_old_are_said_once_and_not_shown(names: tuple[str, ...], said: str):
+    found = shown(taken(queues=queues_of(450, *names)))
+    assert (found.mood, remarks(found), found.unknown) == (Mood.TROUBLED, [said], ())
+    assert {row[0] for row in cells(found, "queues") if row[1] == "not known"} == set(names)
+    commands = cells(found, "queues")[1]
+    assert commands == [QUEUE, *["not known"] * 4, "", ""]
+
+
+def test_depths_that_are_nearly_old_are_believed():
+    assert shown(taken(queues=queues_of(300, *fleet.queues()))).mood is Mood.WELL
+
+
+def test_one_old_depth_of_two_hides_only_itself():
+    dead = {**fleet.queues(), QUEUE: {"main": depth(3), "dlq": depth(0, looked_at=ago(301).isoformat())}}
+    found = shown(taken(queues=dead))
+    assert remarks(found) == [f"{QUEUE} has not been looked at for 5 min: its depths are old"]
+    assert cells(found, "queues")[1][:5] == [QUEUE, "3", "not known", "0", "0"]
+
+
+def test_dead_letters_are_spoken_of_though_they_are_old():
+    old = {**fleet.queues(), QUEUE: {"main": depth(), "dlq": depth(2, looked_at=ago(301).isoformat())}}
+    found = shown(taken(queues=old))
+    assert f"2 dead letters in {QUEUE}" in remarks(found)
+    assert cells(found, "queues")[1][2] == "2"
+
+
+def test_an_old_monitor_that_writes_no_times_is_believed():
+    untimed = {
+        queue: {kind: {**found, "looked_at": ...} for kind, found in kinds.items()}
+        for queue, kinds in fleet.queues().items()
+    }
+    assert shown(taken(queues=untimed, waiting_at={})).mood is Mood.WELL
+
+
+def test_a_time_that_is_absent_where_others_are_there_is_no_time_at_all():
+    queues = {**fleet.queues(), QUEUE: {"main": depth(looked_at=...), "dlq": depth()}}
+    looked = {"pending": ago(4).isoformat(), "unknown_attempts": ago(4).isoformat(), "outbox": ago(4).isoformat()}
+    found = shown(taken(queues=queues, waiting_at=looked))
+    assert remarks(found) == [
+        f"{QUEUE} has not been looked at for a time that is not known: its depths are old",
+        "Messages that failed have not been looked at for a time that is not known: what is shown is old",
+    ]
+    assert card(found, "failures").tables[1].caption.endswith("last day, looked at: not known when")
+
+
+WAITS = {
+    "pending": ("approvals", "What waits for approval has not been looked at for 2 min: what is shown is old"),
+    "unknown_attempts": (
+        "payouts",
+        "Payouts of unknown outcome have not been looked at for 2 min: what is shown is old",
+    ),
+    "outbox": ("outbox", "The outbox has not been looked at for 2 min: what is shown is old"),
+    "message_failures": ("failures", "Messages that failed have not been looked at for 2 min: what is shown is old"),
+}
+
+
+@pytest.mark.parametrize("look", WAITS)
+def test_what_waits_and_was_not_looked_at_lately_is_said_and_marked(look: str):
+    name, remark = WAITS[look]
+    found = shown(taken(waiting_at=looks(**{look: 121})))
+    assert (found.mood, remarks(found)) == (Mood.TROUBLED, [remark])
+    where = card(found, name)
+    assert [each.alarming for each in where.figures] == [True] * len(where.figures)
+    said = [each.note for each in where.figures] + [each.caption for each in where.tables]
+    assert "looked at 2 min ago" in " ".join(said)
+    assert shown(taken(waiting_at=looks(**{look: 120}))).mood is Mood.WELL
+
+
+def looks(**ages_s: float) -> dict[str, str]:
+    """When each look was; now where nothing else is said."""
+    return {look: ago(ages_s.get(look, 0)).isoformat() for look in LOOKS}
+
+
+def test_what_is_absent_is_not_old_too():
+    found = shown(taken(pending=..., waiting_at=looks(pending=999)))
+    assert (remarks(found), [remark.text for remark in found.unknown]) == (
+        [],
+        ["How many payments wait for approval"],
+    )
+
+
+def test_counts_that_are_old_are_not_known():
+    found = shown(taken(counted_at=ago(45 * 60).isoformat()))
+    assert (found.mood, [remark.text for remark in found.unknown]) == (
+        Mood.UNSURE,
+        ["How many payments there are now: they were counted 45 min ago"],
+    )
+
+
+def test_where_the_monitor_is_silent_it_is_said_once_that_all_is_old():
+    found = shown(taken(2_400))
+    assert remarks(found) == ["The monitor has not reported for 40 min: what follows is old"]
+    assert found.unknown == ()
+    assert cells(found, "queues")[0][1] == "not known"
+
+
+# -- several monitors
+
+
+def test_a_monitor_that_has_just_started_hides_nothing():
+    fresh = Taken(ago(1), 1, Snapshot())
+    assert merged([fresh, taken(4)]) == taken(4).snapshot
+    assert shown(fresh, taken(4)).mood is Mood.WELL
+    assert merged([fresh, taken(121)]) == taken(121).snapshot
+    assert merged([fresh, taken(122)]) == Snapshot()
+
+
+def test_nothing_is_merged_to_nothing():
+    assert merged([]) == Snapshot()
+
+
+def test_of_each_fact_the_newest_finding_counts_and_not_the_newest_snapshot():
+    stuck = taken(
+        1,
+        queues=queues_of(400, *fleet.queues()),
+        waiting_at=looks(outbox=300),
+        outbox=waiting(9, 500),
+        violations={"lines_sum_to_amount": 1},
+        checked_at=ago(9_999).isoformat(),
+        payments={"failed": 1},
+        counted_at=ago(3_000).isoformat(),
+    )
+    found = merged([stuck, taken(4)])
+    known = taken(4).snapshot
+    assert (found.queues, found.outbox, found.violations) == (known.queues, known.outbox, {})
+    assert (found.checked_at, found.payments, found.counted_at) == (
+        known.checked_at,
+        known.payments,
+        known.counted_at,
+    )
+    assert found.waiting_at["outbox"] == ago(4)
+    assert found.waiting_at["pending"] == ago(0)
+    assert shown(stuck, taken(4)).mood is Mood.WELL
+
+
+def test_each_queue_is_merged_by_itself_and_a_time_beats_none():
+    one = taken(1, queues={QUEUE: {"main": depth(1, looked_at=...)}})
+    other = taken(2, queues={QUEUE: {"main": depth(2), "dlq": depth(5)}, "payments-events": {"main": depth(6)}})
+    found = {
+        (queue, kind): each.visible
+        for queue, kinds in merged([one, other]).queues.items()
+        for kind, each in kinds.items()
+    }
+    assert found == {(QUEUE, "main"): 2, (QUEUE, "dlq"): 5, ("payments-events", "main"): 6}
+
+
+def test_of_findings_without_a_time_the_newer_snapshots_counts():
+    one, other = (taken(age_s, outbox=waiting(count), waiting_at={}) for age_s, count in ((1, 1), (2, 2)))
+    assert merged([one, other]).outbox == Waiting(count=1, oldest_age_s=0)
 
 
 # -- charts
@@ -411,14 +609,14 @@ def test_the_setting_is_on_or_off():
 def test_many_viewers_ask_once(database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch):
     asked: list[float] = []
     going = threading.Event()
-    snapshots = store_fleet.snapshots
+    processes = store_fleet.processes
 
     def counted(*arguments: Any) -> Any:
         asked.append(clock.monotonic())
         going.wait(2)
-        return snapshots(*arguments)
+        return processes(*arguments)
 
-    monkeypatch.setattr(store_fleet, "snapshots", counted)
+    monkeypatch.setattr(store_fleet, "processes", counted)
     monkeypatch.setattr(page, "SHARED_S", 60.0)
     with reading_pool(database_url) as reader, serving(reader) as port, ThreadPoolExecutor(16) as viewers:
         answers = [viewers.submit(ask, port) for _ in range(50)]
@@ -466,6 +664,63 @@ def test_what_cannot_be_read_is_a_page_too(port: int, pool: Pool):
     assert code == 500
     assert "What the fleet says of itself cannot be read" in text(html)
     assert "<b>" not in html
+
+
+def test_one_snapshot_that_cannot_be_read_hides_no_other(port: int, pool: Pool, capsys: pytest.CaptureFixture[str]):
+    reported(pool, facts(), 10)
+    reported(pool, {"queues": "<b>none</b>"})
+    well(pool)
+    code, _, html = ask(port)
+    assert (code, "All is well" in text(html)) == (200, True)
+    assert "<b>" not in html
+    said = "".join(capsys.readouterr())
+    assert "snapshots unreadable" in said
+    assert "none" not in said
+
+
+def test_two_monitors_whose_snapshots_take_turns_do_not_flicker(port: int, pool: Pool):
+    # So many that only some are drawn, and those might all be of the one that knows nothing.
+    for number in range(page.POINTS * 2):
+        reported(pool, {} if number % 2 == 0 else facts(), number * 5)
+    well(pool)
+    assert "All is well" in text(ask(port)[2])
+
+
+def test_what_nobody_foresaw_is_a_page_and_its_values_are_not_told(
+    port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fails(*_: object) -> Any:
+        raise LookupError("4111111111111111")
+
+    monkeypatch.setattr(store_fleet, "processes", fails)
+    code, _, html = ask(port)
+    assert code == 500
+    assert "What the fleet says of itself cannot be read" in text(html)
+    said = "".join(capsys.readouterr())
+    assert "LookupError" in said
+    assert "4111111111111111" not in html + said
+
+
+def test_what_fails_when_nobody_waits_any_more_is_not_printed_by_the_loop():
+    let_go = threading.Event()
+    told: list[dict[str, Any]] = []
+
+    def fails() -> page.Shown:
+        let_go.wait(10)
+        raise LookupError("4111111111111111")
+
+    async def scene() -> page.Shown | None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+        once = page.Once(fails, lambda: page.Shown(500, b"otherwise"))
+        assert await once.answer(0.05) is None
+        let_go.set()
+        found = await once.answer(5)
+        del once
+        gc.collect()
+        return found
+
+    assert asyncio.run(scene()) == page.Shown(500, b"otherwise")
+    assert told == []
 
 
 @contextmanager
