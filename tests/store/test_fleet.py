@@ -146,7 +146,6 @@ FULL = Snapshot(
     verified_at=NOON,
     violations={},
     checked_at=NOON,
-    waiting_at={"outbox": NOON},
 )
 
 
