@@ -59,6 +59,11 @@ def rate(name: str, window: str, *matchers: str) -> str:
     return f"rate({series(name, *matchers, window=window)})"
 
 
+def labelled(expression: str, label: str, value: str) -> str:
+    """Return the expression with a label set on all it yields: an aggregate has none, and a join needs one."""
+    return f'label_replace({expression}, "{label}", "{value}", "", "")'
+
+
 def count_of(histogram: Metric) -> str:
     """Return the name of a histogram's count."""
     return f"{histogram.name}_count"

@@ -94,8 +94,8 @@ _QUEUES = Row(
         ),
         numbers(
             "Dead letters",
-            "Messages that were given up, by the queue that they came from. Worry about any: read why"
-            " with `payments show`, then redrive or drop them.",
+            "Messages that were given up, by the queue that they came from. Worry about any: `payments failures` says"
+            " why, `payments replay` puts one back. Never the console's redrive (runbook DeadLetters).",
             COUNT,
             Query(highest(known.QUEUE_MESSAGES, "queue", DEAD, VISIBLE), "{{queue}}"),
             steps=((1, RED),),
@@ -110,17 +110,17 @@ _QUEUES = Row(
         ),
         table(
             "Alerts that fire",
-            "The alerts that fire now, by Prometheus's own account. Worry unless the table is empty; each alert has"
-            " its runbook.",
+            "The alerts that fire now, by Prometheus's own account, without Watchdog, which always does. Worry unless"
+            " the table is empty; each alert has its runbook.",
             COUNT,
-            Query('max by (alertname, severity) (ALERTS{alertstate="firing"})'),
+            Query('max by (alertname, severity) (ALERTS{alertstate="firing",alertname!="Watchdog"})'),
             {"alertname": "Alert", "severity": "Severity", "Value": "Firing"},
             width=12,
         ),
         lines(
             "In flight and delayed",
-            "Messages that are being handled, or were put back to come later. Worry when `delayed` grows: something"
-            " that messages need is away.",
+            "Messages that are being handled or were put back for later: back-off works by visibility, so both show as"
+            " in flight. `delayed` stays 0. Worry when in flight stays high while nothing is finished.",
             COUNT,
             Query(highest(known.QUEUE_MESSAGES, "queue", MAIN, IN_FLIGHT), "{{queue}} in flight"),
             Query(highest(known.QUEUE_MESSAGES, "queue", MAIN, DELAYED), "{{queue}} delayed"),
@@ -293,16 +293,8 @@ _PROCESSES = Row(
             "Processes that Prometheus knows and cannot read. Worry above 0: such a process is gone, or hangs.",
             COUNT,
             Query(f"count(up{{{','.join(TARGETS)}}} == 0) or vector(0)", "silent"),
-            width=3,
+            width=6,
             steps=((1, RED),),
-        ),
-        numbers(
-            "Shutdowns",
-            "How workers ended in the time shown. Worry about `forced`: such a worker was cut off in the middle, and"
-            " its messages came again.",
-            COUNT,
-            Query(grown(known.SHUTDOWNS, "result"), "{{result}}"),
-            width=3,
         ),
     ),
 )
@@ -523,6 +515,22 @@ _RISK = Row(
             Query(highest(known.UNKNOWN_ATTEMPTS_AGE, "provider"), "{{provider}}"),
             width=6,
             steps=((HOUR, AMBER), (DAY, RED)),
+        ),
+        lines(
+            "Payouts that do not move",
+            "Payments that are to be paid out and are not, by why. Worry when a line stays up: `stopped` waits for a"
+            " person, `between_attempts` for funds, `approved_unpaid` for an order.",
+            COUNT,
+            Query(highest(known.PAYOUTS_WAITING, "reason"), "{{reason}}"),
+            width=12,
+        ),
+        lines(
+            "Longest standstill of a payout",
+            "For how long the one that has waited longest has. Worry above an hour (runbook PayoutsNotMoving).",
+            SECONDS,
+            Query(highest(known.PAYOUTS_WAITING_AGE, "reason"), "{{reason}}"),
+            width=12,
+            steps=((HOUR, RED),),
         ),
     ),
 )
@@ -769,7 +777,7 @@ _TRUTH = Row(
             SECONDS,
             Query(_age(known.CHAIN_VERIFIED), "ago"),
             width=4,
-            steps=((DAY, AMBER), (25 * HOUR, RED)),
+            steps=((DAY, AMBER), (26 * HOUR, RED)),
         ),
         bars(
             "Rows that break an invariant",
