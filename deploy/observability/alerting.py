@@ -17,7 +17,9 @@ from deploy.observability.expressions import (
     count_of,
     edge,
     equal,
+    labelled,
     like,
+    none_of,
     rate,
     risen,
     series,
@@ -30,6 +32,8 @@ from workers.catalogue import DEAD_LETTERS, MAIN
 RECORDINGS_FILE, ALERTS_FILE = "rules/recordings.yml", "rules/alerts.yml"
 #: The dashboards' uids, as an alert's annotation names the one to look at.
 OVERVIEW, APPROVALS, DATABASE = "payments-overview", "payments-approvals", "payments-database"
+#: The jobs of prometheus.yml: one for each role, and each must have a process that answers.
+JOBS = ("payments-worker", "payments-relay", "payments-monitor", "payments-status")
 _HEADER = (
     "# Generated from the metric catalogue: do not edit. Change thresholds.toml or alerting.py, then `make golden`.\n"
 )
@@ -131,11 +135,14 @@ def _commands(t: Thresholds) -> Objective:
 
 
 def _messages(t: Thresholds, record: str, slo: str, kinds: Sequence[str], windows: Sequence[str]) -> Objective:
-    """Return the objective that messages of these kinds are done in time; one that comes again is not done yet."""
+    """Return the objective that messages of these kinds are done in time.
+
+    One that comes again is not done yet. One that its producer sent malformed was never work: DeadLetters tells of it.
+    """
     time = catalogue.CRITICAL_TIME
     these = among("message_type", kinds) if len(kinds) > 1 else equal("message_type", kinds[0])
     done = among("outcome", [Outcome.APPLIED, Outcome.IGNORED, Outcome.DUPLICATE, Outcome.REFUSED])
-    ended = unlike("outcome", Outcome.RETRY)
+    ended = none_of("outcome", (Outcome.RETRY, Outcome.INVALID))
     within = equal("le", edge(time, t.seconds(f"slo.{slo}.within")))
 
     def bad(window: str) -> str:
@@ -193,7 +200,12 @@ def _alerts(t: Thresholds) -> Mapping[str, Sequence[Alert]]:
     return {
         "objectives": (*_work_alerts(t), *_command_alerts(t), *_read_alerts(t)),
         "approvals": (_fraud_score_rate(t), *_approval_backlog(t)),
-        "payouts": (_failed_rate(t), _unknown_payout(t), _away(t, "ProviderAway", "provider")),
+        "payouts": (
+            _failed_rate(t),
+            _unknown_payout(t),
+            _payouts_not_moving(t),
+            _away(t, "ProviderAway", "provider"),
+        ),
         "database": (
             _connection_errors(t),
             _pool_starved(t),
@@ -203,6 +215,7 @@ def _alerts(t: Thresholds) -> Mapping[str, Sequence[Alert]]:
         "messages": (
             _dead_letters(t),
             _queue_age(t),
+            _only_retries(t),
             _expiry_risk(t),
             _workers_stalled(t),
             _telemetry_missing(t),
@@ -212,6 +225,7 @@ def _alerts(t: Thresholds) -> Mapping[str, Sequence[Alert]]:
             _outbox_rejected(t),
         ),
         "integrity": (*_audit_chain(t), *_invariants(t), _denials(t), _redactions(t)),
+        "presence": (_role_missing(), _watchdog()),
     }
 
 
@@ -317,13 +331,22 @@ def _approval_backlog(t: Thresholds) -> Iterable[Alert]:
 
 def _failed_rate(t: Thresholds) -> Alert:
     key, moves = "alerts.FailedRateHigh", catalogue.TRANSITIONS.name
-    window = t.duration(f"{key}.window")
-    failed = f"sum({risen(moves, window, equal('to_status', 'failed'))})"
-    ended = f"sum({risen(moves, window, among('to_status', ('failed', 'completed')))})"
+    window, few = t.duration(f"{key}.window"), t.duration(f"{key}.few_window")
+
+    def failed(over: str) -> str:
+        return f"sum({risen(moves, over, equal('to_status', 'failed'))})"
+
+    def ended(over: str) -> str:
+        return f"sum({risen(moves, over, among('to_status', ('failed', 'completed')))})"
+
     return Alert(
         "FailedRateHigh",
-        f"({failed} / {ended} > {t.number(f'{key}.share_max'):g})\nand ({ended} >= {t.number(f'{key}.count_min'):g})",
-        f"The provider has refused {{{{ $value | humanizePercentage }}}} of the payouts of the last {window} for good",
+        f"(({failed(window)} / {ended(window)} > {t.number(f'{key}.share_max'):g})\n"
+        f"and ({ended(window)} >= {t.number(f'{key}.count_min'):g}))\n"
+        f"or (({failed(few)} / {ended(few)} > {t.number(f'{key}.few_share_max'):g})\n"
+        f"and ({failed(few)} >= {t.number(f'{key}.few_count_min'):g}))",
+        "The provider has refused {{ $value | humanizePercentage }} of the payouts for good,"
+        f" over the last {window} or {few}",
         "Vendors are not paid and will not be without somebody's doing: `failed` is final. No money has moved.",
     )
 
@@ -335,6 +358,17 @@ def _unknown_payout(t: Thresholds) -> Alert:
         f"max by (provider) ({catalogue.UNKNOWN_ATTEMPTS_AGE.name}) > {limit:g}",
         "For {{ $value | humanizeDuration }} nobody has known whether a payout moved money ({{ $labels.provider }})",
         "A vendor may or may not have been paid. It is looked up again by itself and is never sent twice.",
+    )
+
+
+def _payouts_not_moving(t: Thresholds) -> Alert:
+    limit = t.seconds("alerts.PayoutsNotMoving.age_max")
+    return Alert(
+        "PayoutsNotMoving",
+        f"max by (reason) ({catalogue.PAYOUTS_WAITING_AGE.name}) > {limit:g}",
+        "A payment that is to be paid out has not moved for {{ $value | humanizeDuration }}: {{ $labels.reason }}",
+        "A vendor's payment is approved and not paid, and nothing is under way for it. It is not paid twice.",
+        APPROVALS,
     )
 
 
@@ -386,8 +420,9 @@ def _pool_starved(t: Thresholds) -> Alert:
 def _credentials_stale(t: Thresholds) -> Alert:
     return Alert(
         "CredentialsStale",
-        f"max({catalogue.CREDENTIALS_AGE.name}) > {t.seconds('alerts.CredentialsStale.age_max'):g}",
-        "A process uses database credentials that it fetched {{ $value | humanizeDuration }} ago",
+        f"max by (job, instance) ({catalogue.CREDENTIALS_AGE.name}) > {t.seconds('alerts.CredentialsStale.age_max'):g}",
+        "{{ $labels.job }} ({{ $labels.instance }}) uses database credentials that it fetched"
+        " {{ $value | humanizeDuration }} ago",
         "Nothing fails yet. After the next rotation that process can open no new connection.",
         DATABASE,
     )
@@ -410,11 +445,30 @@ def _ours() -> str:
 
 def _queue_age(t: Thresholds) -> Alert:
     oldest = series(catalogue.QUEUE_AGE.name, equal("kind", MAIN), _ours())
+    # Nobody receives payouts while the provider is away, and ProviderAway tells of that.
+    away = f"avg({series(catalogue.BREAKER_OPEN.name, equal('dependency', 'provider'))})"
+    share = f"{t.number('alerts.ProviderAway.share_max'):g}"
     return Alert(
         "QueueAgeHigh",
-        f"max by (queue) ({oldest}) > {t.seconds('alerts.QueueAgeHigh.age_max'):g}",
+        f"max by (queue) ({oldest}) > {t.seconds('alerts.QueueAgeHigh.age_max'):g}\n"
+        f"unless on (queue) {labelled(f'{away} >= {share}', 'queue', Queue.PAYOUTS)}",
         "The oldest message of {{ $labels.queue }} has waited {{ $value | humanizeDuration }}",
         "Work, decisions or payouts are late. A message is kept for 4 days, so nothing is lost yet.",
+    )
+
+
+def _only_retries(t: Thresholds) -> Alert:
+    key = "alerts.OnlyRetries"
+    window = t.duration(f"{key}.window")
+    # What is put back while a breaker is open has an alert of its own.
+    again = risen(catalogue.RETRIES.name, window, unlike("reason", "dependency_away"))
+    ended = risen(catalogue.PROCESSED.name, window, unlike("outcome", Outcome.RETRY))
+    return Alert(
+        "OnlyRetries",
+        f"sum by (queue) ({again}) > {t.number(f'{key}.count_max'):g}\nunless on (queue) sum by (queue) ({ended}) > 0",
+        f"{{{{ $value | humanize }}}} times in {window} a message of {{{{ $labels.queue }}}} was put back,"
+        " and none was finished",
+        "That queue gets nothing done. After ten receives, about half an hour, each of its messages is a dead letter.",
     )
 
 
@@ -505,18 +559,18 @@ def _outbox_stuck(t: Thresholds) -> Alert:
 
 
 def _audit_chain(t: Thresholds) -> Iterable[Alert]:
-    key, verified = "alerts.AuditChainBroken", catalogue.CHAIN_VERIFIED.name
+    key, verified = "alerts.AuditChainUnverified", catalogue.CHAIN_VERIFIED.name
     yield Alert(
         "AuditChainBroken",
-        f"(max({catalogue.BROKEN_LINKS.name}) > {t.number(f'{key}.broken_max'):g})\n"
-        f"or (time() - max({verified}) > {t.seconds(f'{key}.verified_within'):g})",
-        "An audit chain is broken, or all of them were last verified too long ago ({{ $value }} payments or seconds)",
+        f"max({catalogue.BROKEN_LINKS.name}) > {t.number('alerts.AuditChainBroken.broken_max'):g}",
+        "The audit chains of {{ $value }} payments are broken",
         "Somebody may have changed history or an amount past the service. Treat it as tampering until it is explained.",
     )
     yield Alert(
         "AuditChainUnverified",
-        f"absent({verified})",
-        "No process says when the audit chains were last verified",
+        f"(time() - max({verified}) > {t.seconds(f'{key}.verified_within'):g})\n"
+        f"or absent_over_time({series(verified, window=t.duration(f'{key}.unsaid_for'))})",
+        "The audit chains were last verified too long ago, or nobody says when",
         "A changed history would go unnoticed. Nothing says that there is one.",
     )
 
@@ -559,6 +613,26 @@ def _redactions(t: Thresholds) -> Alert:
         f"sum by (detector) ({taken_out}) > {t.number(f'{key}.count_max'):g}",
         "The tripwire took something out of a log line that looked like: {{ $labels.detector }}",
         "Personal data or a secret was about to be logged. It was not; the place that tried is a bug.",
+    )
+
+
+def _role_missing() -> Alert:
+    # `absent` of a comparison has no labels, so each gets the job that it is about.
+    gone = [labelled(f"absent({series('up', equal('job', job))} == 1)", "job", job) for job in JOBS]
+    return Alert(
+        "RoleMissing",
+        "\nor ".join(gone),
+        "No process of {{ $labels.job }} answers Prometheus",
+        "A part of the service has ended or cannot be seen: what it does is not done, or goes on unwatched.",
+    )
+
+
+def _watchdog() -> Alert:
+    return Alert(
+        "Watchdog",
+        "vector(1)",
+        "Alerting works: this alert always fires",
+        "Nothing is wrong. Something outside must notice when this is not heard any more: then no alert is.",
     )
 
 

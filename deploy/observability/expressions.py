@@ -38,6 +38,11 @@ def among(label: str, values: Iterable[str]) -> str:
     return f'{label}=~"{"|".join(values)}"'
 
 
+def none_of(label: str, values: Iterable[str]) -> str:
+    """Return a matcher: the label is none of these values."""
+    return f'{label}!~"{"|".join(values)}"'
+
+
 def like(label: str, pattern: str) -> str:
     """Return a matcher: the whole label fits this pattern of RE2."""
     return f'{label}=~"{pattern}"'
@@ -57,6 +62,11 @@ def risen(name: str, window: str, *matchers: str) -> str:
 def rate(name: str, window: str, *matchers: str) -> str:
     """Return how fast a counter rose over a window, per second."""
     return f"rate({series(name, *matchers, window=window)})"
+
+
+def labelled(expression: str, label: str, value: str) -> str:
+    """Return the expression with a label set on all it yields: an aggregate has none, and a join needs one."""
+    return f'label_replace({expression}, "{label}", "{value}", "", "")'
 
 
 def count_of(histogram: Metric) -> str:

@@ -98,8 +98,8 @@ _QUEUES = Row(
         ),
         numbers(
             "Dead letters",
-            "Messages that were given up, by the queue that they came from. Worry about any: read why"
-            " with `payments show`, then redrive or drop them.",
+            "Messages that were given up, by the queue that they came from. Worry about any: `payments failures` says"
+            " why, `payments replay` puts one back. Never the console's redrive (runbook DeadLetters).",
             COUNT,
             Query(highest(known.QUEUE_MESSAGES, "queue", DEAD, VISIBLE), "{{queue}}"),
             steps=((1, RED),),
@@ -114,17 +114,17 @@ _QUEUES = Row(
         ),
         table(
             "Alerts that fire",
-            "The alerts that fire now, by Prometheus's own account. Worry unless the table is empty; each alert has"
-            " its runbook.",
+            "The alerts that fire now, by Prometheus's own account, without Watchdog, which always does. Worry unless"
+            " the table is empty; each alert has its runbook.",
             COUNT,
-            Query('max by (alertname, severity) (ALERTS{alertstate="firing"})'),
+            Query('max by (alertname, severity) (ALERTS{alertstate="firing",alertname!="Watchdog"})'),
             {"alertname": "Alert", "severity": "Severity", "Value": "Firing"},
             width=12,
         ),
         lines(
             "In flight and delayed",
-            "Messages that are being handled, or were put back to come later. Worry when `delayed` grows: something"
-            " that messages need is away.",
+            "Messages that are being handled or were put back for later: back-off works by visibility, so both show as"
+            " in flight. `delayed` stays 0. Worry when in flight stays high while nothing is finished.",
             COUNT,
             Query(highest(known.QUEUE_MESSAGES, "queue", MAIN, IN_FLIGHT), "{{queue}} in flight"),
             Query(highest(known.QUEUE_MESSAGES, "queue", MAIN, DELAYED), "{{queue}} delayed"),
@@ -325,7 +325,7 @@ _PROCESSES = Row(
             "Processes that Prometheus knows and cannot read. Worry above 0: such a process is gone, or hangs.",
             COUNT,
             Query(f"count(up{{{','.join(TARGETS)}}} == 0) or vector(0)", "silent"),
-            width=3,
+            width=6,
             steps=((1, RED),),
         ),
         numbers(
@@ -555,6 +555,22 @@ _RISK = Row(
             Query(highest(known.UNKNOWN_ATTEMPTS_AGE, "provider"), "{{provider}}"),
             width=6,
             steps=((HOUR, AMBER), (DAY, RED)),
+        ),
+        lines(
+            "Payouts that do not move",
+            "Payments that are to be paid out and are not, by why. Worry when a line stays up: `stopped` waits for a"
+            " person, `between_attempts` for funds, `approved_unpaid` for an order.",
+            COUNT,
+            Query(highest(known.PAYOUTS_WAITING, "reason"), "{{reason}}"),
+            width=12,
+        ),
+        lines(
+            "Longest standstill of a payout",
+            "For how long the one that has waited longest has. Worry above an hour (runbook PayoutsNotMoving).",
+            SECONDS,
+            Query(highest(known.PAYOUTS_WAITING_AGE, "reason"), "{{reason}}"),
+            width=12,
+            steps=((HOUR, RED),),
         ),
     ),
 )
@@ -801,7 +817,7 @@ _TRUTH = Row(
             SECONDS,
             Query(_age(known.CHAIN_VERIFIED), "ago"),
             width=4,
-            steps=((DAY, AMBER), (_LIMITS.seconds("alerts.AuditChainBroken.verified_within"), RED)),
+            steps=((DAY, AMBER), (_LIMITS.seconds("alerts.AuditChainUnverified.verified_within"), RED)),
         ),
         bars(
             "Rows that break an invariant",

@@ -10,7 +10,8 @@ from typing import Any
 PATH = Path(__file__).with_name("thresholds.toml")
 _PART = re.compile(r"(\d+)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
-_SEVERITIES = ("page", "ticket")
+#: `none` is for what always fires, so that somebody notices when it does not.
+_SEVERITIES = ("page", "ticket", "none")
 
 
 class ThresholdError(Exception):

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 FIRING, SILENT = "firing", "silent"
+#: Alerts that cannot be silent, and why.
+NEVER_SILENT = {"Watchdog": "it fires always, so that something outside notices a Prometheus that is dead"}
 
 
 # -- files
@@ -45,11 +47,12 @@ def cases(path: Path, alert: str) -> set[str]:
 
 
 def untested(alerts: Iterable[str], folder: Path) -> list[str]:
-    """Return alerts whose test file has no firing or no silent case."""
+    """Return alerts whose test file has no firing or no silent case, as far as they can be silent."""
     found = []
     for alert in sorted(alerts):
         path = folder / f"{alert}.yml"
-        missing = {FIRING, SILENT} - (cases(path, alert) if path.is_file() else set())
+        wanted = {FIRING} if alert in NEVER_SILENT else {FIRING, SILENT}
+        missing = wanted - (cases(path, alert) if path.is_file() else set())
         found += [f"{alert} has no {case} case" for case in sorted(missing)]
     return found
 

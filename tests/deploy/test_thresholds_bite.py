@@ -31,7 +31,7 @@ def others(alert: str, key: str, value: Any) -> list[Any]:
     if (alert, key) in NEIGHBOURS:
         return NEIGHBOURS[alert, key]
     if key == "severity":
-        return [{"page": "ticket", "ticket": "page"}[value]]
+        return [{"page": "ticket", "ticket": "page", "none": "page"}[value]]
     if isinstance(value, str):
         seconds = thresholds.seconds(value)
         return [f"{round(seconds * factor)}s" for factor in (0.5, 2)] if seconds else [SOME_TIME]

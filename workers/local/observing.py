@@ -23,7 +23,7 @@ _FIGURES = {
     "payments failed": f'sum({catalogue.TRANSITIONS.name}{{to_status="failed"}})',
     "waiting for approval": f"sum(max by (payer_type) ({catalogue.PENDING.name}))",
     "critical time, p99": f"histogram_quantile(0.99, sum by (le) ({catalogue.CRITICAL_TIME.name}_bucket))",
-    "alerts firing": 'count(ALERTS{alertstate="firing"}) or vector(0)',
+    "alerts firing": 'count(ALERTS{alertstate="firing",alertname!="Watchdog"}) or vector(0)',
 }
 
 
