@@ -138,8 +138,9 @@ class Settings(BaseSettings):
     queue_look_every_s: float = Field(15, gt=0, le=300)
     queue_age_every_s: float = Field(60, gt=0, le=3_600)
     count_every_s: float = Field(60, gt=0, le=86_400)
-    invariants_every_s: float = Field(3_600, gt=0, le=86_400)
-    audit_verify_every_s: float = Field(86_400, gt=0, le=604_800)
+    # No longer than InvariantsUnchecked and AuditChainUnverified allow (deploy/observability/thresholds.toml).
+    invariants_every_s: float = Field(3_600, gt=0, le=7_200)
+    audit_verify_every_s: float = Field(86_400, gt=0, le=86_400)
     snapshot_keep_s: float = Field(7_200, ge=60, le=604_800)
     heartbeat_every_s: float = Field(10, gt=0, le=300)
 

@@ -25,6 +25,7 @@ from tests.kit import promql
 from workers import catalogue
 from workers.cli import app
 from workers.replay import KEPT_FOR
+from workers.settings import Settings
 
 OBSERVABILITY = ROOT / "deploy" / "observability"
 RUNBOOKS = ROOT / "deploy" / "runbooks"
@@ -354,3 +355,16 @@ def test_no_paragraph_stands_on_two_pages():
         for part in re.split(r"\n\s*\n", page.read_text(encoding="utf-8")):
             if len(part) > 120:
                 assert seen.setdefault(part, page.stem) == page.stem, f"{page.stem} repeats {seen[part]}: {part[:80]}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "limit"),
+    [
+        ("invariants_every_s", "alerts.InvariantsUnchecked.checked_within"),
+        ("audit_verify_every_s", "alerts.AuditChainUnverified.verified_within"),
+    ],
+)
+def test_no_setting_makes_a_check_later_than_its_alert_allows(setting: str, limit: str):
+    bounds = Settings.model_fields[setting].metadata
+    [longest] = [bound.le for bound in bounds if hasattr(bound, "le")]
+    assert longest <= Thresholds.load().seconds(limit) - 1_800
