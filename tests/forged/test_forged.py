@@ -25,6 +25,9 @@ FLEETS = (("local",), ("unlisted", "operator"))
 BEFOREHAND = 2
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     return attacked_fleet(tmp_path_factory.mktemp("fleet"))

@@ -108,6 +108,7 @@ def test_a_body_that_is_not_json_ends_in_the_dead_letter_queue_with_its_reason(s
 
 
 @pytest.mark.stack
+@pytest.mark.long
 def test_the_command_line_sends_and_shows(stack: dict):
     journey = Journey(stack)
     payments = command_line(stack)
@@ -141,6 +142,7 @@ def test_the_command_line_sends_and_shows(stack: dict):
 
 
 @pytest.mark.stack
+@pytest.mark.long
 def test_the_command_line_sets_a_policy_and_says_beforehand_what_it_would_do(stack: dict):
     journey, subject = Journey(stack), str(uuid4())
     payments = command_line(stack)

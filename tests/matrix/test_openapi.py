@@ -27,6 +27,9 @@ PAIRS = [
 ]
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def payments(world: World) -> None:
     """Some payments of the one company; the other one has none."""
