@@ -28,7 +28,8 @@ from workers.local.prometheus import Prometheus
 from workers.local.stack import Running, StackOptions, infrastructure
 from workers.main import run_migrate
 
-JOBS = 40
+#: So many that the page refreshes itself meanwhile, several times.
+JOBS = 150
 DESK, PHONE = {"width": 1_280, "height": 900}, {"width": 360, "height": 740}
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
