@@ -1,6 +1,5 @@
 """The monitor's figures, with the monitor's rights: what waits and for how long, what failed, what was verified."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import LiteralString
 
@@ -13,12 +12,10 @@ from store import failures, gauges
 from store.db import Pool
 from store.failures import Failure
 from store.gauges import Verification
-from store.roles import GroupRole
 from tests.kit import messages as m
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
-from tests.kit.lives import Lives, created, lived, told
-from tests.kit.members import member
+from tests.kit.lives import Lives, created, told
 
 #: Payments and attempts that have come to their end: nobody's history, but as many as one likes.
 FINAL: LiteralString = """
@@ -34,17 +31,6 @@ SELECT md5('attempt' || payment_id)::uuid, payment_id, 1, 'sandbox', 'transfer',
     'failed', 'account_closed', now(), now() FROM payments WHERE status = 'cancelled'
 """
 HOUR_S = 3_600.0
-
-
-@pytest.fixture
-def monitor(database_url: str) -> Iterator[Pool]:
-    with member(database_url, GroupRole.MONITOR, size_max=1) as found:
-        yield found
-
-
-@pytest.fixture
-def world(pool: Pool) -> Lives:
-    return lived(pool)
 
 
 def of(found: Waiting) -> tuple[int, float]:

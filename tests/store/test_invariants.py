@@ -8,11 +8,9 @@ import pytest
 from store import invariants
 from store.db import Pool, StoreFault, Transient
 from store.invariants import QUERIES, Invariant
-from store.roles import GroupRole
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
-from tests.kit.lives import Lives, created, lived
-from tests.kit.members import member
+from tests.kit.lives import Lives, created
 
 COMPLETED: LiteralString = "WHERE payment_id = (SELECT payment_id FROM payments WHERE status = 'completed')"
 FAILED: LiteralString = "WHERE payment_id = (SELECT payment_id FROM payments WHERE status = 'failed')"
@@ -128,17 +126,6 @@ BREACHES: dict[str, tuple[Invariant, int, tuple[LiteralString, ...]]] = {
         ("UPDATE payments SET audit_head = sha256('x') WHERE status = 'failed'",),
     ),
 }
-
-
-@pytest.fixture
-def monitor(database_url: str) -> Iterator[Pool]:
-    with member(database_url, GroupRole.MONITOR, size_max=1) as found:
-        yield found
-
-
-@pytest.fixture
-def world(pool: Pool) -> Lives:
-    return lived(pool)
 
 
 def broken(pool: Pool) -> dict[Invariant, int]:
