@@ -7,6 +7,9 @@ READY  := .venv/.ready
 # The oldest Postgres that the service runs on, where Debian puts it.
 POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 
+# A test that waits for Postgres leaves a core idle. Many at once would outwait the tests that wait for something.
+SIDE_BY_SIDE := -n 2
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run observe screenshots test test-long test-postgres-15 drills storm payouts contention sweep fuzz mutations check format golden lock clean
 .NOTPARALLEL:
@@ -38,8 +41,8 @@ observe: $(READY) ## Run everything with a real Prometheus (Debian's package pro
 screenshots: $(READY) ## Take the pictures of the status page and the console anew (Debian's packages chromium and prometheus)
 	@SCREENSHOTS=deploy/observability/screenshots $(BIN)/python -m pytest -m long tests/browser/test_demo.py $(ARGS)
 
-test: $(READY) ## Run the tests; ARGS is handed to pytest, as in make test ARGS='-k audit -x'
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## Run the tests in two processes; ARGS is handed to pytest, as in make test ARGS='-k audit -x' (-n 0 for a debugger)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-long: $(READY) ## Run the tests that take their time: local servers beside the model of SQS, whole stacks, a browser, a real Prometheus (9 minutes)
 	@$(BIN)/python -m pytest -m long $(ARGS)
@@ -50,7 +53,8 @@ test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Po
 	    *) echo 'There is no Postgres 15 in $(POSTGRES_15_BIN). Install it (Debian: apt-get install postgresql-15), or' \
 	        'name the folder of its programs: make test-postgres-15 POSTGRES_15_BIN=DIR' >&2; exit 1 ;; \
 	esac
-	@PAYMENTS_POSTGRES_BIN='$(POSTGRES_15_BIN)' $(BIN)/python -m pytest tests/store tests/handlers tests/journey $(ARGS)
+	@PAYMENTS_POSTGRES_BIN='$(POSTGRES_15_BIN)' $(BIN)/python -m pytest $(SIDE_BY_SIDE) \
+	    tests/store tests/handlers tests/journey $(ARGS)
 
 drills: $(READY) ## Kill and stop a real fleet, take Postgres and the provider away, send a backlog (15 minutes); DRILLS=short takes 5
 	@DRILLS='$(or $(DRILLS),full)' $(BIN)/python -m pytest -m drill -s tests/drills $(ARGS)

@@ -72,10 +72,18 @@ def snapshot(pool: Pool, payment_id: UUID | None = None) -> Generator[Iterator[C
             yield _merged(payments, links)
 
 
-def _cursor(connection: Connection, name: str) -> ServerCursor[Row]:
+@contextmanager
+def _cursor(connection: Connection, name: str) -> Generator[ServerCursor[Row]]:
     cursor = connection.cursor(name=name)
     cursor.itersize = ROWS_PER_FETCH
-    return cursor
+    try:
+        with cursor:
+            yield cursor
+    finally:
+        # The first close fails where the connection is found dead by it, and leaves the cursor open (psycopg 3.3); the
+        # second knows of that, and sends nothing.
+        if not cursor.closed:
+            cursor.close()
 
 
 def _merged(payments: Iterable[Row], links: Iterable[Row]) -> Iterator[Chain]:

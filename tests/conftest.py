@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from store import db, migrate
 from store.db import Pool, PoolOptions
@@ -16,6 +18,22 @@ from tests.kit.databases import Copies
 from workers.local import postgres
 
 TEMPLATE = "payments_template"
+
+# A shell that exports its width would fix that of every console that is made when a module is imported.
+os.environ.pop("COLUMNS", None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loggers_are_bound_anew() -> Iterator[None]:
+    """A role keeps its loggers as they are first used; in a test they would write past every later test's capture."""
+    configure = structlog.configure
+
+    def configured(**given: Any) -> None:
+        configure(**given | {"cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", configured)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The audit chains as the monitor reads them: whole after the funnel, and broken at the very row that was edited."""
 
+import gc
 import tracemalloc
 from collections.abc import Iterator
 from typing import LiteralString
@@ -311,6 +312,25 @@ def test_who_stops_in_the_middle_gives_the_connection_back(monitor: Pool, paid: 
     with pytest.raises(ZeroDivisionError), chains.snapshot(monitor) as found:
         raise ZeroDivisionError
     assert len(seen(monitor)) == 2
+
+
+DIE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%audit_links%' AND pid <> pg_backend_pid()
+"""
+
+
+def die_after(taken: int, monitor: Pool, pool: Pool) -> None:
+    with chains.snapshot(monitor) as found:
+        for _ in range(taken):
+            next(found)
+        rows(pool, DIE)
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_connection_that_dies_meanwhile_leaves_no_cursor_open(monitor: Pool, pool: Pool, paid, rejected, taken: int):
+    with pytest.raises(Transient):
+        die_after(taken, monitor, pool)
+    gc.collect()  # a cursor that was left open complains when it is deleted, which fails the test
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from workers import cli
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setenv("COLUMNS", "300")  # no path is broken over two lines
     monkeypatch.setattr(sys, "argv", ["payments", "contracts", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
