@@ -10,7 +10,7 @@ from rich.table import Table
 from contracts import ids
 from store import vendor_accounts
 from workers import acting, sending, settings
-from workers import main as roles
+from workers.connections import opened_pool
 from workers.sending import Sender
 
 accounts_app = typer.Typer(help="Where vendors are paid: list their accounts, or name one.", no_args_is_help=True)
@@ -21,7 +21,7 @@ _out = Console(highlight=False)
 @accounts_app.command("list")
 def list_accounts(*, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List every vendor's account, and why one is not paid."""
-    with roles.opened_pool(settings.load(), "accounts", size_max=1) as pool:
+    with opened_pool(settings.load(), "accounts", size_max=1) as pool:
         found = vendor_accounts.everybody(pool)
     rows = [
         {
@@ -71,6 +71,6 @@ def set_account(
         "requirements": requirement or [],
     }
     message = sending.command("VendorAccountChanged", sender, fields)
-    with roles.opened_pool(found, "accounts", size_max=1) as pool:
+    with opened_pool(found, "accounts", size_max=1) as pool:
         acting.send(found, message)
         acting.tell(message, acting.wait(pool, message, within_s=within_s), within_s=within_s)

@@ -15,7 +15,7 @@ from store import desk
 from store.db import Pool
 from store.desk import Ended
 from workers import clock, sending
-from workers import main as roles
+from workers.connections import sqs_client
 from workers.sending import Sender
 from workers.settings import Settings
 
@@ -75,7 +75,7 @@ def send(settings: Settings, message: dict[str, Any]) -> None:
         SettingsError: the queue is not named.
     """
     settings.require("command_queue_url")
-    sending.post(roles.sqs_client(settings, connections=1), settings.command_queue_url or "", message)
+    sending.post(sqs_client(settings, connections=1), settings.command_queue_url or "", message)
 
 
 def wait(pool: Pool, message: dict[str, Any], *, within_s: float) -> Ended | None:

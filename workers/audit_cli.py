@@ -23,7 +23,7 @@ from contracts.ids import as_uuid
 from store import chains, gauges
 from store.db import StoreFault, Transient
 from workers import clock, settings
-from workers import main as roles
+from workers.connections import opened_pool
 
 #: How often a long run says how far it has come.
 PROGRESS_EVERY_S = 5.0
@@ -137,7 +137,7 @@ def verify_chains(
 def _keep(tally: Tally) -> None:
     """Put on record that all of it was verified, where the user may: the monitor's next turn waits for its interval."""
     try:
-        with roles.opened_pool(settings.load(), "audit", size_max=1) as pool:
+        with opened_pool(settings.load(), "audit", size_max=1) as pool:
             gauges.keep_verification(pool, payments=tally.payments, links=tally.links, broken=tally.broken)
     except (Transient, StoreFault) as error:
         _talk.print(f"Checked, and not put on record: {error}", markup=False, soft_wrap=True)
@@ -192,7 +192,7 @@ def _source(file: Path | None, payment_id: UUID | None) -> Generator[Iterator[Ch
             yield _parsed(file, lines, payment_id)
         return
     with (
-        roles.opened_pool(settings.load(), "audit", size_max=1) as pool,
+        opened_pool(settings.load(), "audit", size_max=1) as pool,
         chains.snapshot(pool, payment_id) as found,
     ):
         yield found

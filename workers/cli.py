@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from store.db import StoreFault, Transient
-from workers import main as roles
 from workers import sending, settings
 from workers.accounts_cli import accounts_app
 from workers.acting import ActingError
 from workers.audit_cli import audit_app
+from workers.connections import events_client
 from workers.contracts_cli import contracts_app
 from workers.delivery import MissingRedrivePolicyError
 from workers.failures_cli import failures_app
@@ -39,6 +39,11 @@ from workers.logs import quiet_driver
 from workers.people_cli import people_app
 from workers.reconcile_cli import reconcile_app
 from workers.rights_cli import members_app, policy_app
+from workers.roles.migrate import run_migrate
+from workers.roles.monitor import run_monitor
+from workers.roles.relay import run_relay
+from workers.roles.status import run_status
+from workers.roles.worker import run_worker
 from workers.sandbox.command import provider
 from workers.sending import NotTakenError
 from workers.settings import FAST_PROFILE, SettingsError
@@ -78,31 +83,31 @@ class Stopped(BaseException):
 @app.command()
 def worker() -> None:
     """Run a worker: receive, process, settle. Settings come from the environment."""
-    raise typer.Exit(roles.run_worker(settings.load()))
+    raise typer.Exit(run_worker(settings.load()))
 
 
 @app.command()
 def relay() -> None:
     """Run a relay: send what the outbox holds, and prune what need not be kept."""
-    raise typer.Exit(roles.run_relay(settings.load()))
+    raise typer.Exit(run_relay(settings.load()))
 
 
 @app.command()
 def monitor() -> None:
     """Run the monitor: watch queues and tables, check invariants and audit chains. One is enough."""
-    raise typer.Exit(roles.run_monitor(settings.load()))
+    raise typer.Exit(run_monitor(settings.load()))
 
 
 @app.command("status")
 def status_role() -> None:
     """Run the read-only HTTP endpoint."""
-    raise typer.Exit(roles.run_status(settings.load()))
+    raise typer.Exit(run_status(settings.load()))
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database to this release's schema."""
-    before, after = roles.run_migrate(settings.load())
+    before, after = run_migrate(settings.load())
     _talk.print(f"schema: {before or 'empty'} -> {after}")
 
 
@@ -218,7 +223,7 @@ def _stack(data_dir: Path, aws_endpoint_url: str | None, *, fsync: bool) -> Gene
         say=_say,
     )
     with infrastructure(options) as running:
-        before, after = roles.run_migrate(settings.load(running.environment()))
+        before, after = run_migrate(settings.load(running.environment()))
         _say(f"Schema {after}." if before == after else f"Schema {before or 'empty'} -> {after}.")
         ready = with_logins(running, data_dir)
         keep(data_dir / "environment", _exports(ready).rstrip("\n"), 0o600)  # it holds the database's password
@@ -317,7 +322,7 @@ def send_work_completed(
         priced={"lineItems": [line], "currency": currency},
         more={"companyId": str(company)} if company else None,
     )
-    sending.put_work(roles.events_client(), found.event_bus_name or "", [detail])
+    sending.put_work(events_client(), found.event_bus_name or "", [detail])
     _say(f"incident {detail['incidentId']}, vendor {detail['vendorId']}")
     _out.print(detail["eventId"])
 

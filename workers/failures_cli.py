@@ -19,10 +19,11 @@ from contracts.outcome import Outcome
 from store import failures
 from store.db import Pool
 from store.failures import REPLAY_REASON_CHARS_MAX, FailureView
-from workers import main as roles
 from workers import settings
+from workers.connections import opened_pool, sqs_client
 from workers.delivery import MissingRedrivePolicyError, inbound_queue
 from workers.replay import Order, Replayed, Replayer, ReplayError, StoppedError, replay_told, replayed, told
+from workers.roles.process import stop_signal
 from workers.settings import Settings
 
 LIMIT_MAX = 1_000
@@ -81,7 +82,7 @@ def list_failures(
     json: Json = False,
 ) -> None:
     """List messages that could not be processed, and why; never their bodies."""
-    with roles.opened_pool(settings.load(), "failures", size_max=1) as pool:
+    with opened_pool(settings.load(), "failures", size_max=1) as pool:
         found = failures.recent(
             pool,
             limit=limit + 1,
@@ -115,7 +116,7 @@ def replay(
     order = Order(uuid4(), actor, _reason(reason))
     found = settings.load()
     try:
-        with roles.opened_pool(found, "replay", size_max=1) as pool, roles.stop_signal() as stop:
+        with opened_pool(found, "replay", size_max=1) as pool, stop_signal() as stop:
             failure = _known(pool, wanted)
             replayer = _replayer(found, failure, stop)
             if dry_run:
@@ -162,7 +163,7 @@ def _replayer(found: Settings, failure: FailureView, stop: Event) -> Replayer:
     queue = Queue(failure.queue)
     name = _QUEUE_SETTINGS[queue]
     found.require(name)
-    client = roles.sqs_client(found, connections=1)
+    client = sqs_client(found, connections=1)
     return Replayer(client, inbound_queue(client, queue, getattr(found, name)), say=_say, stop=stop)
 
 

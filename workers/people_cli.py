@@ -17,8 +17,8 @@ from store import desk, reads
 from store.db import Pool
 from store.desk import Waiting
 from workers import acting, clock, sending, settings
-from workers import main as roles
 from workers.acting import ActingError
+from workers.connections import opened_pool
 from workers.local import pools
 from workers.local.people import PEOPLE
 from workers.local.pools import LocalPool
@@ -140,7 +140,7 @@ def pending(
 
     Whoever can log in to the database sees every company's.
     """
-    with roles.opened_pool(settings.load(), "pending", size_max=1) as pool:
+    with opened_pool(settings.load(), "pending", size_max=1) as pool:
         found = desk.waiting(pool, company_id=company, limit=limit + 1, approved=True)
     shown = found[:limit]
     if json:
@@ -186,7 +186,7 @@ def _decide(
     sender, wanted = acting.person(found), as_uuid(payment_id)
     if wanted is None:
         raise typer.BadParameter("not a UUID", param_hint="PAYMENT_ID")
-    with roles.opened_pool(found, "decide", size_max=1) as pool:
+    with opened_pool(found, "decide", size_max=1) as pool:
         payment = _shown(pool, wanted, sender)
         if not yes:
             typer.confirm(f"{verb} {payment.money}?", abort=True, err=True)

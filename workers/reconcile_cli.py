@@ -16,8 +16,8 @@ from rich.table import Table
 from contracts.money import Money
 from contracts.provider import ProviderAwayError
 from store import sweep
-from workers import main as roles
 from workers import settings
+from workers.connections import opened_pool, secrets_client
 from workers.providers import make_provider
 from workers.reconciling import MEANINGS, Bounds, Break, Report, compare
 
@@ -55,7 +55,7 @@ def reconcile(
 
 def _request(ids: list[UUID]) -> None:
     found = settings.load()
-    with roles.opened_pool(found, "cli", size_max=1) as pool:
+    with opened_pool(found, "cli", size_max=1) as pool:
         attempts = sweep.request(pool, ids)
     if ids and not attempts:
         _talk.print("None of these is a payout attempt, or a payment with one.")
@@ -72,9 +72,9 @@ def _report(days: int, patience_s: float, *, as_json: bool) -> None:
         patience=timedelta(seconds=patience_s),
         unregistered=found.pays_unregistered,
     )
-    provider = make_provider(found, roles.secrets_client)
+    provider = make_provider(found, secrets_client)
     try:
-        with roles.opened_pool(found, "cli", size_max=1) as pool:
+        with opened_pool(found, "cli", size_max=1) as pool:
             report = compare(pool, provider, bounds)
     except ProviderAwayError as away:
         _talk.print(f"The provider does not answer: {away}.")

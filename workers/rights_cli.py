@@ -16,8 +16,8 @@ from contracts.refusals import MESSAGES, Refusal
 from store import desk, memberships, policies
 from store.desk import Waiting
 from workers import acting, clock, sending, settings
-from workers import main as roles
 from workers.acting import ActingError
+from workers.connections import opened_pool
 from workers.sending import Sender
 
 members_app = typer.Typer(help="Who may do what: list members, or change one.", no_args_is_help=True)
@@ -44,7 +44,7 @@ WithinS = Annotated[float, typer.Option("--within-s", min=1, help="How long to w
 @members_app.command("list")
 def list_members(*, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List everybody who is or was a member."""
-    with roles.opened_pool(settings.load(), "members", size_max=1) as pool:
+    with opened_pool(settings.load(), "members", size_max=1) as pool:
         found = memberships.everybody(pool)
     rows = [
         {
@@ -96,7 +96,7 @@ def set_member(
         "enabled": enabled,
     }
     message = sending.command("MembershipChanged", sender, fields)
-    with roles.opened_pool(found, "members", size_max=1) as pool:
+    with opened_pool(found, "members", size_max=1) as pool:
         acting.send(found, message)
         acting.tell(message, acting.wait(pool, message, within_s=within_s), within_s=within_s)
 
@@ -104,7 +104,7 @@ def set_member(
 @policy_app.command("show")
 def show_policy(company: Company) -> None:
     """Print every version of a company's policy, the newest last."""
-    with roles.opened_pool(settings.load(), "policy", size_max=1) as pool:
+    with opened_pool(settings.load(), "policy", size_max=1) as pool:
         found = policies.versions(pool, company)
     if not found:
         _talk.print("No policy: one dispatcher of the company, or an admin, approves each payment.")
@@ -137,7 +137,7 @@ def set_policy(
         "tiers": [_tier(text) for text in tier],
         "separateReleaser": separate_releaser,
     }
-    with roles.opened_pool(found, "policy", size_max=1) as pool:
+    with opened_pool(found, "policy", size_max=1) as pool:
         known = policies.versions(pool, company)
         fields["expectedVersion"] = known[-1].version if known else 0
         policy = _drafted(fields)

@@ -16,8 +16,8 @@ from contracts.refusals import MESSAGES
 from contracts.views import LineItemShown, PaymentDecided
 from store import reads
 from store.reads import NoteView, PaymentView, TimelineEntry
-from workers import main as roles
 from workers import settings
+from workers.connections import opened_pool
 from workers.people_cli import PaymentId
 from workers.plain import cell
 
@@ -35,7 +35,7 @@ def show(payment_id: PaymentId, *, json: Annotated[bool, typer.Option("--json", 
     wanted = as_uuid(payment_id)
     if wanted is None:
         raise typer.BadParameter("not a UUID", param_hint="PAYMENT_ID")
-    with roles.opened_pool(settings.load(), "show", size_max=1) as pool:
+    with opened_pool(settings.load(), "show", size_max=1) as pool:
         found = reads.payment(pool, wanted)
         timeline = reads.timeline(pool, wanted) if found else []
         notes = reads.notes(pool, wanted) if found else None

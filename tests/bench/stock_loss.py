@@ -30,8 +30,8 @@ from tests.kit import fauxqs
 from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import inbound_queue
 from workers.local import aws
-from workers.main import declare_actors
 from workers.metrics import Metrics
+from workers.roles.worker import declare_actors
 from workers.settings import MAX_RECEIVES
 
 #: Failures on record when the stock pair's message begins: the first whose next back-off is above 900 s in any case.

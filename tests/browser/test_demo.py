@@ -26,7 +26,7 @@ from workers.local.fleet import Fleet, FleetOptions, fleet
 from workers.local.logins import with_logins
 from workers.local.prometheus import Prometheus
 from workers.local.stack import Running, StackOptions, infrastructure
-from workers.main import run_migrate
+from workers.roles.migrate import run_migrate
 
 #: So many that the page refreshes itself meanwhile, several times.
 JOBS = 150

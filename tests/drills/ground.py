@@ -27,7 +27,7 @@ from workers.local.fleet import environment
 from workers.local.logins import with_logins
 from workers.local.processes import LOOPBACK, Child, Program, free_port
 from workers.local.stack import Running, StackOptions, infrastructure
-from workers.main import run_migrate
+from workers.roles.migrate import run_migrate
 
 #: A whole drill, or the short one of CI.
 SHORT = os.environ.get("DRILLS", "full") == "short"

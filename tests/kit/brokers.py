@@ -12,8 +12,8 @@ from contracts.envelope import Queue
 from tests.kit.sqs import URL, MemorySqs, until
 from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import Delivery, Settlement, inbound_queue
-from workers.main import declare_actors
 from workers.metrics import Metrics
+from workers.roles.worker import declare_actors
 
 EVENTS = str(Queue.EVENTS)
 OPTIONS = BrokerOptions(

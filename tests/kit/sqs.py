@@ -101,7 +101,7 @@ class MemorySqs(SqsModel):
 
 
 def until(
-    found: Callable[[], object], *, within_s: float = 5.0, what: str = "the condition", every_s: float = 0.005
+    found: Callable[[], object], *, within_s: float = 15.0, what: str = "the condition", every_s: float = 0.005
 ) -> None:
     """Wait for a condition, looking every so many seconds.
 

@@ -22,8 +22,8 @@ from tests.drills.ground import PROJECT, Ground, Process, ground, say
 from tests.payouts.bank import KEY, Bank
 from tests.payouts.jobs import CLOSED, Jobs, sums
 from workers import settings
+from workers.connections import opened_pool
 from workers.local import aws
-from workers.main import opened_pool
 from workers.sandbox.plan import Fault
 
 #: The processes of the fleet.

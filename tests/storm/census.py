@@ -17,7 +17,7 @@ from workers.local.logins import user
 PATIENCE_S = 60.0
 #: Connections of a process outside its pool: a worker's bell and its breaker's probe; a relay's ear.
 BESIDE_POOL = {"worker": 2, "relay": 1}
-#: How many connections a relay's pool has at most (workers.main.run_relay).
+#: How many connections a relay's pool has at most (workers.roles.relay.run_relay).
 RELAY_POOL_MAX = 3
 
 SESSIONS = """

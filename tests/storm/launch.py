@@ -14,7 +14,7 @@ from pathlib import Path
 from contracts.provider import PayoutProvider
 from store.db import Pool
 from workers import cli, clock, payouts, stripe_provider
-from workers import main as roles
+from workers.roles import worker
 
 SKEWED = "clock: skewed"
 #: How long the provider is waited for, in seconds: shorter than it takes when it wants a request to time out.
@@ -35,7 +35,7 @@ def hurry() -> None:
     timeouts = partial(stripe_provider.Timeouts, look_up_s=LOOK_UP_S, submit_s=SUBMIT_S, probe_s=PROBE_S)
     stripe_provider.Timeouts = timeouts  # type: ignore[assignment, misc]
     payouts.SUBMIT_WITHIN_S = SUBMIT_WITHIN_S
-    vars(roles)["Asker"] = _asker
+    vars(worker)["Asker"] = _asker
 
 
 def _asker(pool: Pool, provider: PayoutProvider, _grace: timedelta) -> payouts.Asker:

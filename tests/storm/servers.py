@@ -21,7 +21,7 @@ from workers.local import aws, pools, postgres
 from workers.local.logins import with_logins
 from workers.local.processes import LOOPBACK, Child
 from workers.local.stack import DATABASE, Running
-from workers.main import run_migrate
+from workers.roles.migrate import run_migrate
 
 _ANSWER_S = 30.0
 

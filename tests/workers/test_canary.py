@@ -48,9 +48,9 @@ from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import Delivery, inbound_queue
 from workers.health import DatabaseReadiness, Server, application
 from workers.logs import logger
-from workers.main import declare_actors
 from workers.metrics import Metrics
 from workers.payouts import Asker
+from workers.roles.worker import declare_actors
 from workers.tracing import Tracing
 
 MESSAGES = 1_000

@@ -126,8 +126,8 @@ def test_a_worker_refuses_to_start_on_a_queue_that_would_never_let_a_message_go(
     monkeypatch.setenv("PAYMENTS_TOKEN_ISSUER", "https://pool.invalid")
     for name in ("TOKEN_CLIENT_IDS", "COMMAND_SENDERS", "SERVICE_SENDERS"):
         monkeypatch.setenv(f"PAYMENTS_{name}", "somebody")
-    for client in ("sqs_client", "_settling_client"):
-        monkeypatch.setattr(f"workers.main.{client}", lambda *_, **__: MemorySqs(redrive=False))
+    for client in ("sqs_client", "settling_client"):
+        monkeypatch.setattr(f"workers.roles.worker.{client}", lambda *_, **__: MemorySqs(redrive=False))
     monkeypatch.setattr("workers.metrics.Metrics.count_requests", lambda *_: None)  # the model sends none
     assert run(monkeypatch, "worker") == 1
     told = capsys.readouterr().err

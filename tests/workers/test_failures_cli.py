@@ -24,7 +24,6 @@ from tests.kit import messages as m
 from tests.kit.funnel import fresh, once, rows
 from tests.kit.sqs import URL, MemorySqs
 from workers import cli, failures_cli
-from workers import main as roles
 
 EVENTS = str(Queue.EVENTS)
 DLQ = f"{EVENTS}-dlq"
@@ -53,7 +52,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, operator_url: str, sqs: MemoryS
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PAYMENTS_DATABASE_URL", operator_url)
     monkeypatch.setenv("PAYMENTS_EVENT_QUEUE_URL", URL + EVENTS)
-    monkeypatch.setattr(roles, "sqs_client", lambda *_, **__: sqs)
+    monkeypatch.setattr(failures_cli, "sqs_client", lambda *_, **__: sqs)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -282,7 +281,7 @@ def test_a_dry_run_finds_out_too_that_it_is_not_there(monkeypatch, capsys, pool:
 def test_a_stop_while_searching_sends_nothing_and_has_an_exit_code_of_its_own(monkeypatch, capsys, pool: Pool, sqs):
     stop = Event()
     stop.set()
-    monkeypatch.setattr(roles, "stop_signal", lambda: nullcontext(stop))
+    monkeypatch.setattr(failures_cli, "stop_signal", lambda: nullcontext(stop))
     dead(sqs, 2)
     assert run(monkeypatch, *replaying(failed(pool))) == 130
     assert "Nothing was sent" in capsys.readouterr().err

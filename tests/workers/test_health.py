@@ -26,8 +26,8 @@ from workers import catalogue, settings, status
 from workers.broker import BrokerOptions, SqsBroker
 from workers.delivery import inbound_queue
 from workers.health import DatabaseReadiness, NotReadyError, Server, application
-from workers.main import declare_actors, worker_liveness
 from workers.metrics import Metrics
+from workers.roles.worker import declare_actors, worker_liveness
 
 CANARY = "canary-8675309"
 

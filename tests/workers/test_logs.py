@@ -16,10 +16,11 @@ import structlog
 from store import db
 from store.db import PoolOptions, Transient
 from tests.kit.logs import CHATTY, configured
-from workers import catalogue, main, settings
+from workers import catalogue, settings
 from workers.catalogue import Role
 from workers.logs import in_places, logger
 from workers.metrics import Metrics
+from workers.roles import process
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:
@@ -220,7 +221,7 @@ def test_a_standard_error_that_is_gone_ends_nobody():
 def test_a_role_counts_what_is_taken_out_of_its_lines(capsys: pytest.CaptureFixture[str]):
     metrics = Metrics(Role.RELAY)
     with configured():
-        main._log_as(Role.RELAY, settings.load({}), metrics)
+        process.log_as(Role.RELAY, settings.load({}), metrics)
         logging.getLogger("some.library").warning("write to ada@example.org")
     assert metrics.value(catalogue.REDACTIONS, "email") == 1
     assert metrics.value(catalogue.REDACTIONS, "phone") == 0

@@ -17,11 +17,11 @@ from rich.table import Table
 
 from contracts.money import Money
 from workers import clock, sending, settings
+from workers.connections import opened_pool
 from workers.local import aws
 from workers.local.backoffice import BackOffice, scenes
 from workers.local.people import COMPANY
 from workers.local.stack import Running
-from workers.main import opened_pool
 
 if TYPE_CHECKING:
     from mypy_boto3_events.client import EventBridgeClient

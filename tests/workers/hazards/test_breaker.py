@@ -28,8 +28,8 @@ from workers.counting import DATABASE_AWAY
 from workers.delivery import Delivery, Settlement, inbound_queue
 from workers.health import NotReadyError
 from workers.local import postgres
-from workers.main import declare_actors, worker_readiness
 from workers.metrics import Metrics
+from workers.roles.worker import declare_actors, worker_readiness
 
 EVENTS = str(Queue.EVENTS)
 

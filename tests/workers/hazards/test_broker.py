@@ -109,8 +109,8 @@ def test_z3_a_failed_receive_does_not_end_its_poller(monkeypatch):
 def test_d1_the_lease_is_renewed_while_a_message_is_handled_and_while_it_waits():
     sqs = backlog(6)
     slow = AtWork()
-    with running(sqs, slow, visibility_s=1, renew_every_s=0.3):
-        until(lambda: len(sqs.named("change_message_visibility_batch")) >= 5)
+    with running(sqs, slow, visibility_s=2, renew_every_s=0.4):
+        until(lambda: len(sqs.named("change_message_visibility_batch")) >= 7)  # longer than a lease
         assert all(stored.receive_count == 1 for stored in sqs.held(EVENTS)), "none was delivered a second time"
         slow.release()
         until(lambda: not sqs.held(EVENTS))

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from tests.kit.brokers import EVENTS, OPTIONS, AtWork, AtWorkUntilTheStop, Running, backlog, running, settle
 from tests.kit.sqs import MemorySqs, unreachable, until
-from workers import main
 from workers.delivery import Delivery, Settlement
+from workers.roles import worker
 
 
 def test_z7_a_stop_finishes_what_is_handled_and_hands_back_what_waits():
@@ -83,7 +83,7 @@ def test_a_stop_with_a_silent_queue_ends_in_its_time_and_says_that_it_was_not_cl
     until(lambda: found.broker.held == 60)
     sqs.silent = True
     began = time.monotonic()
-    assert main._drain(found.worker, found.broker, 2.0) is False
+    assert worker._drain(found.worker, found.broker, 2.0) is False
     assert time.monotonic() - began < 4, "56 messages would take six requests of half a second, three times each"
     assert sqs.asked_in_vain > 0
 
@@ -99,7 +99,7 @@ def test_z9_the_drain_waits_for_every_handler_to_the_end_of_its_budget():
     found = Running(sqs, OPTIONS, staggered)
     found.start()
     staggered.await_begun()
-    assert main._drain(found.worker, found.broker, 3.0) is True
+    assert worker._drain(found.worker, found.broker, 3.0) is True
     assert sqs.held(EVENTS) == []
 
 

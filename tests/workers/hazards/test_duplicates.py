@@ -16,7 +16,7 @@ from tests.kit.brokers import EVENTS, AtWork, backlog, running
 from tests.kit.funnel import once, rows
 from tests.kit.sqs import until
 from tests.kit.wire import CLIENT, Wire
-from workers import main
+from workers import connections
 from workers.delivery import Delivery, Settlement
 from workers.local import postgres
 from workers.settings import Settings
@@ -115,7 +115,7 @@ def test_d7_the_same_key_with_other_content_changes_nothing_and_is_announced(poo
 
 def test_d11_a_renewal_that_times_out_leaves_time_for_another_one(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    config: Any = main._settling_client(1).meta.config
+    config: Any = connections.settling_client(1).meta.config
     found = Settings()
     longest_s = config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout)
     left_s = found.visibility_s - 1.5 * found.lease_renew_s  # of a lease that the last round found young enough

@@ -21,11 +21,13 @@ from store.db import Pool, PoolOptions
 from tests.kit.forgery import forge
 from tests.kit.funnel import rows
 from tests.kit.sqs import until
-from workers import main, settings
+from workers import settings
 from workers.health import NotReadyError
 from workers.housekeeping import Housekeeper, PruneOptions
 from workers.metrics import Metrics
 from workers.relay import Relay, RelayOptions
+from workers.roles import process
+from workers.roles import relay as role
 from workers.settings import SettingsError
 
 OPTIONS = PruneOptions(batch=10)
@@ -196,12 +198,12 @@ def environment(database_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str,
 def test_a_dead_thread_of_the_relay_is_named_by_its_health(pool: Pool):
     relay = Relay(pool, {}, RelayOptions(), Metrics())
     alive, dead = threading.current_thread(), threading.Thread(name="housekeeper")
-    assert set(main.relay_liveness(relay, [alive])()) == {"lastTurnAgeSeconds"}
+    assert set(role.relay_liveness(relay, [alive])()) == {"lastTurnAgeSeconds"}
     with pytest.raises(NotReadyError, match="dead threads: housekeeper"):
-        main.relay_liveness(relay, [alive, dead])()
-    relay.last_turn -= main.RELAY_STUCK_S + 1
+        role.relay_liveness(relay, [alive, dead])()
+    relay.last_turn -= role.RELAY_STUCK_S + 1
     with pytest.raises(NotReadyError, match="relay stuck"):
-        main.relay_liveness(relay, [alive])()
+        role.relay_liveness(relay, [alive])()
 
 
 @pytest.mark.parametrize("victim", [(Housekeeper, "run_once"), (Relay, "run")], ids=["housekeeper", "relay"])
@@ -211,11 +213,11 @@ def test_a_relay_whose_thread_dies_ends_with_exit_code_1(environment, monkeypatc
         raise ZeroDivisionError
 
     monkeypatch.setattr(*victim, die)
-    monkeypatch.setattr(main, "configure_logging", lambda *_: None)
-    monkeypatch.setattr(main, "WATCH_EVERY_S", 0.05)
+    monkeypatch.setattr(process, "configure_logging", lambda *_: None)
+    monkeypatch.setattr(process, "WATCH_EVERY_S", 0.05)
     before = set(threading.enumerate())
     with structlog.testing.capture_logs() as logs:
-        assert main.run_relay(settings.load(environment)) == 1
+        assert role.run_relay(settings.load(environment)) == 1
     assert [each["reason"] for each in logs if each["event"] == "unhealthy"] == [
         f"dead threads: {'housekeeper' if victim[0] is Housekeeper else 'relay'}"
     ]

@@ -25,9 +25,9 @@ from workers import clock
 from workers.broker import BrokerOptions, SqsBroker
 from workers.consume import MessageHandler
 from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
-from workers.main import declare_actors
 from workers.metrics import Metrics
 from workers.quotas import BATCH_MAX, VISIBILITY_MAX_S
+from workers.roles.worker import declare_actors
 
 EVENTS = str(Queue.EVENTS)
 DLQ = f"{EVENTS}-dlq"

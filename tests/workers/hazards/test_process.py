@@ -14,10 +14,11 @@ from contracts.envelope import Queue
 from store import db
 from tests.kit.brokers import EVENTS, running, settle
 from tests.kit.sqs import URL, MemorySqs, until
-from workers import catalogue, main, settings
+from workers import catalogue, settings
 from workers.breaker import Breaker
 from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
 from workers.metrics import Metrics
+from workers.roles import process, worker
 from workers.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -49,12 +50,12 @@ def test_o2_o4_no_process_of_ours_comes_from_dramatiqs_command_line():
 
 def test_t5_each_client_has_a_connection_for_every_thread_that_uses_it(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr(main, "inbound_queue", lambda _client, queue, url: InboundQueue(queue, url, f"{url}-dlq"))
+    monkeypatch.setattr(process, "inbound_queue", lambda _client, queue, url: InboundQueue(queue, url, f"{url}-dlq"))
     urls: Any = {f"{name}_queue_url": URL + name for name in ("event", "command", "payout")}
     found = Settings(worker_threads=10, pollers_per_queue=7, **urls)
     metrics = Metrics()
     away = [Breaker(name, lambda: None, metrics, every_s=1) for name in ("database", "provider")]  # neither is asked
-    broker = main._broker(found, main.Breakers(*away), metrics)
+    broker = worker._broker(found, worker.Breakers(*away), metrics)
     receiving: Any = broker._pollers._client.meta.config
     settling: Any = broker._client.meta.config
     assert receiving.max_pool_connections >= len(broker._pollers.threads()) == 21

@@ -26,9 +26,9 @@ from workers.broker import BrokerOptions, SqsBroker
 from workers.consume import EVENT_PATIENCE_MAX_S, MessageHandler, Needs
 from workers.counting import PROVIDER_AWAY, PROVIDER_BUSY
 from workers.delivery import Delivery, InboundQueue, Settlement, inbound_queue
-from workers.main import PROVIDER_TRIES, declare_actors
 from workers.metrics import Metrics
 from workers.payouts import Asker
+from workers.roles.worker import PROVIDER_TRIES, declare_actors
 from workers.sandbox.plan import Fault, Outage
 from workers.sandbox.server import Sandbox
 from workers.stripe_provider import StripeProvider, Timeouts

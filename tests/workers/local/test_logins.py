@@ -11,11 +11,12 @@ import pytest
 from psycopg import errors
 
 from tests.kit.sqs import until
-from workers import main, settings
+from workers import settings
 from workers.local.fleet import Fleet, FleetOptions, environment, fleet
 from workers.local.logins import RIGHTS, with_logins
 from workers.local.processes import LocalStackError
 from workers.local.stack import Running, StackOptions, infrastructure
+from workers.roles import migrate
 
 pytestmark = pytest.mark.stack
 
@@ -41,7 +42,7 @@ def data_dir() -> Iterator[Path]:
 def running(data_dir: Path) -> Iterator[Running]:
     """A stack as `payments local` makes it, before its fleet starts."""
     with infrastructure(StackOptions(data_dir=data_dir, say=silent, fsync=False)) as bare:
-        main.run_migrate(settings.load(bare.environment()))
+        migrate.run_migrate(settings.load(bare.environment()))
         yield with_logins(bare, data_dir)
 
 
