@@ -94,7 +94,7 @@ class Transient(Exception):
     """
 
     def __init__(self, reason: TransientReason, sqlstate: str | None) -> None:
-        super().__init__(f"{reason} (sqlstate {sqlstate})")
+        super().__init__(f"{reason} (sqlstate {sqlstate})" if sqlstate else str(reason))
         self.reason = reason
         self.sqlstate = sqlstate
 

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
-from store.db import StoreFault, Transient
+from store.db import StoreFault, Transient, TransientReason
 from workers import sending, settings
 from workers.accounts_cli import accounts_app
 from workers.acting import ActingError
@@ -336,10 +336,21 @@ def main() -> None:
         _fail(f"Settings: {error}", 2)
     except (ActingError, LocalStackError, MissingRedrivePolicyError, NotReadyError, NotTakenError) as error:
         _fail(str(error), 1)
-    except (Transient, StoreFault) as error:
+    except Transient as error:
+        _fail(_away(error), 1)
+    except StoreFault as error:
         _fail(f"The database did not answer as it should: {error}", 1)
     except (BotoCoreError, ClientError) as error:
         _fail(f"AWS did not answer as it should: {error}", 1)
+
+
+def _away(error: Transient) -> str:
+    if error.reason is not TransientReason.CONNECTION:
+        return f"The database did not answer as it should: {error}"
+    return (
+        f"The database cannot be reached ({error}). Does it run (on this machine: make run), and is it the one that "
+        "PAYMENTS_DATABASE_URL or AURORA_ENDPOINT names?"
+    )
 
 
 def _fail(text: str, code: int) -> None:

@@ -28,7 +28,8 @@ def files() -> Mapping[str, str]:
 
 def _section(metric: Metric) -> str:
     roles = ", ".join(sorted(metric.roles))
-    kind = metric.kind + (", late" if metric.kind is Kind.GAUGE and not metric.known else "")
+    absent = not metric.known if metric.kind is Kind.GAUGE else not metric.series and bool(metric.labels)
+    kind = metric.kind + (", late" if absent else "")
     unit = "" if metric.unit is Unit.COUNT else f", in {_UNITS[metric.unit]}"
     lines = [f"\n## `{metric.name}`\n", f"{metric.help}\n", f"- {kind}{unit}; of {roles}"]
     lines += [f"- `{label}`: {_values(metric, place)}" for place, label in enumerate(metric.labels)]

@@ -396,7 +396,7 @@ def stopped(*, already: bool = False) -> threading.Event:
 @pytest.mark.parametrize(
     ("trouble", "detail"),
     [
-        (Transient(TransientReason.CONNECTION, None), "connection (sqlstate None)"),
+        (Transient(TransientReason.CONNECTION, None), "connection"),
         (
             StoreFault(psycopg.errors.CheckViolation("a row's value")),
             "CheckViolation (sqlstate 23514, constraint None)",

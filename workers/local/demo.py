@@ -80,7 +80,7 @@ def run(running: Running, incidents: int, console: Console) -> bool:
         console.print(summary(tally))
         waits = office.play()
     console.print(scenes(office.seen))
-    console.print(f"One payment waits for you: {waits['paymentId']}", highlight=False)
+    console.print(f"Left for you to decide on, while it runs: {waits['paymentId']}", highlight=False, soft_wrap=True)
     return tally.finished() and all(one.right for one in office.seen)
 
 

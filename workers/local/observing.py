@@ -25,6 +25,12 @@ _FIGURES = {
     "critical time, p99": f"histogram_quantile(0.99, sum by (le) ({catalogue.CRITICAL_TIME.name}_bucket))",
     "alerts firing": 'count(ALERTS{alertstate="firing",alertname!="Watchdog"}) or vector(0)',
 }
+#: When what is known was found, in seconds since 1970: the oldest scrape, and look into tables and queues.
+_AS_OF = (
+    'min(timestamp(up{job=~"payments-.*"}))',
+    f"min({catalogue.TABLES_LAST_SUCCESS.name}{{look='pending'}})",
+    f"min({catalogue.QUEUE_LAST_SUCCESS.name})",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +41,18 @@ class Observer:
     prometheus: Prometheus
 
     def seen(self, jobs: int) -> bool:
-        """Wait until Prometheus sees every process and so many payments; return whether it does."""
-        deadline = clock.monotonic() + SEEN_S
-        while not self._sees(jobs):
+        """Wait until Prometheus sees every process, so many payments, and all as it is now; return whether it does."""
+        now, deadline = clock.now().timestamp(), clock.monotonic() + SEEN_S
+        while not self._sees(jobs, now):
             if clock.monotonic() > deadline:
                 return False
             clock.sleep(_LOOK_EVERY_S)
         return True
 
-    def _sees(self, jobs: int) -> bool:
+    def _sees(self, jobs: int, since: float) -> bool:
         if not self.prometheus.sees(len(self.members.members)):
+            return False
+        if not all(found and found[0][1] > since for found in map(self.prometheus.ask, _AS_OF)):
             return False
         created = self.prometheus.ask(_FIGURES["payments created"])
         return bool(created and created[0][1] >= jobs and self.prometheus.ask(_DEPTHS))
