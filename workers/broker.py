@@ -67,7 +67,7 @@ class BrokerOptions:
     hold_max_s: float = 600
     backoff_s: Sequence[float] = (5, 15, 45, 120, 300)
     backoff_jitter: float = 0.2
-    settle_age_s: float = 0.02
+    settle_age_s: float = 0.1
     outage_s: tuple[float, float] = (30, 60)
 
 

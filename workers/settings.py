@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     hold_max_s: float = Field(600, gt=0)
     backoff_s: Durations = (5, 15, 45, 120, 300)
     backoff_jitter: float = Field(0.2, ge=0, le=0.9)
-    settle_age_s: float = Field(0.02, ge=0, le=5)
+    settle_age_s: float = Field(0.1, ge=0, le=5)
     outage_s: Durations = (30, 60)
     breaker_probe_s: float = Field(2, gt=0, le=60)
     stop_budget_s: float = Field(45, gt=0)
