@@ -44,7 +44,7 @@ screenshots: $(READY) ## Take the pictures of the status page and the console an
 test: $(READY) ## Run the tests in two processes; ARGS is handed to pytest, as in make test ARGS='-k audit -x' (-n 0 for a debugger)
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
-test-long: $(READY) ## Run the tests that take their time: local servers beside the model of SQS, whole stacks, a browser, a real Prometheus (9 minutes)
+test-long: $(READY) ## Run the tests that take their time: local servers beside the model of SQS, whole stacks, a browser, a real Prometheus (15 minutes)
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 test-postgres-15: $(READY) ## Run the tests of store, handlers and journey on Postgres 15; POSTGRES_15_BIN=DIR names its programs

@@ -99,8 +99,7 @@ def test_an_outage_of_postgres_costs_each_message_at_most_two_receives(field: Gr
 def test_a_backlog_costs_half_a_request_per_message_at_most(field: Ground):
     """The worker has a backlog, and then the relay has one: what each sends depends on no race between the two.
 
-    Side by side they are as fast as the local AWS lets the worker be, and a relay that keeps up sends what is there: on
-    two cores 8 of 10 entries, 0.48 to 0.53 requests per message in all.
+    Side by side a relay that keeps up sends what is there, on two cores 8 of 10 entries.
     """
     jobs = 2_000 if SHORT else 5_000
     field.overrides["PAYMENTS_POLL_WAIT_S"] = "5"  # 20 in production: what is idle costs even less there

@@ -12,7 +12,6 @@ from store.db import Pool, PoolOptions
 from store.roles import GroupRole
 from tests.kit.members import member
 from tests.kit.sqs import until
-from workers import heartbeat
 from workers.catalogue import Role
 from workers.health import NotReadyError
 from workers.heartbeat import Heart, Identity
@@ -37,9 +36,8 @@ def raising(error: Exception) -> Callable[[], None]:
 
 
 @pytest.fixture
-def logs(monkeypatch) -> Iterator[list]:
+def logs() -> Iterator[list]:
     with structlog.testing.capture_logs() as found:
-        monkeypatch.setattr(heartbeat, "_log", structlog.get_logger())
         yield found
 
 

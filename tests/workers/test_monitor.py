@@ -40,9 +40,8 @@ Logs = list[Any]
 
 
 @pytest.fixture
-def logs(monkeypatch) -> Iterator[Logs]:
+def logs() -> Iterator[Logs]:
     with structlog.testing.capture_logs() as found:
-        monkeypatch.setattr(monitor, "_log", structlog.get_logger())
         yield found
 
 
