@@ -44,11 +44,21 @@ def integral(value: Decimal) -> int | None:
     return int(value)
 
 
+#: What is written as it is: most of what there is.
+_AS_IT_IS = frozenset({str, int, bool, type(None)})
+
+
 def _plain(value: Any) -> Any:  # noqa: PLR0911 - one return per JSON type
+    if type(value) in _AS_IT_IS:
+        return value
     match value:
+        case dict():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
         case Enum():
             return _plain(value.value)
-        case None | bool() | int() | str():
+        case int() | str():
             return value
         case Decimal():
             whole = integral(value)
@@ -57,9 +67,5 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911 - one return per JSON type
             return str(value)
         case datetime():
             return utc_microseconds(value)
-        case dict():
-            return {str(key): _plain(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_plain(inner) for inner in value]
         case _:
             raise TypeError(f"no canonical form for {type(value).__name__}")

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -61,10 +61,11 @@ class Entry:
     at: datetime
     data: Mapping[str, Any]
     note: Note | None
+    #: SHA-256 over everything this row says and the hash of the row before it.
+    entry_hash: bytes = field(init=False)
 
-    @property
-    def entry_hash(self) -> bytes:
-        """SHA-256 over everything this row says and the hash of the row before it."""
+    def __post_init__(self) -> None:
+        """Hash it, once: it is asked for three times."""
         content = Content(
             seq=self.seq,
             action=self.action,
@@ -78,7 +79,8 @@ class Entry:
             prev_hash=self.prev_hash,
             at=self.at,
         )
-        return entry_hash(self.payment_id, self.amount_cents, self.currency, content)
+        hashed = entry_hash(self.payment_id, self.amount_cents, self.currency, content)
+        object.__setattr__(self, "entry_hash", hashed)
 
 
 def salted(text: str | None) -> Note | None:

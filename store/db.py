@@ -1,8 +1,8 @@
 """The pool and the transaction: two flights per message, timeouts everywhere, driver errors in our own words.
 
-A transaction here is a libpq pipeline with its own BEGIN and COMMIT. What is asked is sent at once and read
-later, so that claim, lock and load travel together (first flight), and writes and COMMIT together (second).
-Measured: `conn.transaction()` inside a pipeline would cost three to six round trips instead of two.
+A transaction here has its own BEGIN and COMMIT. What is asked is sent when the first answer is read, so that claim,
+lock and load travel together (first flight), and writes and COMMIT together (second). Measured: psycopg's
+`conn.transaction()` inside a pipeline would cost three to six round trips instead of two.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -16,9 +16,19 @@ from psycopg import errors
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from store import flights
+from store.flights import Flights
+
 T = TypeVar("T")
-Row = dict[str, Any]
-Connection = psycopg.Connection[Row]
+Row = flights.Row
+
+
+class Connection(psycopg.Connection[Row]):
+    """A connection of the pool, with its flights."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.flights = Flights(self)
 
 
 class Watcher:
@@ -134,7 +144,7 @@ class PoolOptions:
 def connection_class(login_refused: Callable[[], None], watcher: Watcher = NOBODY) -> type[Connection]:
     """Return a connection class that calls `login_refused` when the server refuses the credentials."""
 
-    class Watched(psycopg.Connection[Row]):
+    class Watched(Connection):
         @classmethod
         def connect(cls, *args: Any, **kwargs: Any) -> Any:
             try:
@@ -238,19 +248,20 @@ U = TypeVar("U")
 
 
 class Tx:
-    """One open transaction. Statements are sent at once, answers read when they are needed."""
+    """One open transaction. Statements wait for the first answer that is needed, and travel together."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, flights: Flights) -> None:
+        self._flights = flights
         self.abandoned = False
 
     def send(self, query: LiteralString, values: Mapping[str, Any]) -> None:
         """Send a statement whose answer nobody reads; its failure surfaces at the next read or at the end."""
-        self._connection.execute(query, values)
+        self._flights.put(query, values)
 
     def ask(self, query: LiteralString, values: Mapping[str, Any]) -> Pending[list[Row]]:
         """Send a statement and return its rows, to be read later."""
-        return Pending(self._connection.execute(query, values).fetchall)
+        slot = self._flights.put(query, values)
+        return Pending(lambda: self._flights.rows(slot))
 
     def abandon(self) -> None:
         """End this transaction with ROLLBACK: there is nothing to write."""
@@ -274,11 +285,12 @@ def transaction(pool: Pool, operation: str = UNNAMED) -> Generator[Tx]:
     """
     begun, committed = pool.watcher.begin(), False
     try:
-        with pool.connection() as connection, connection.pipeline():
-            connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-            tx = Tx(connection)
+        with pool.connection() as connection, connection.flights.open() as flights:
+            flights.put("BEGIN ISOLATION LEVEL READ COMMITTED", {})
+            tx = Tx(flights)
             yield tx
-            connection.execute("ROLLBACK" if tx.abandoned else "COMMIT")
+            flights.put("ROLLBACK" if tx.abandoned else "COMMIT", {})
+            flights.land()
         committed = not tx.abandoned
     except psycopg.Error as error:
         raise _told(pool.watcher, operation, error) from None
@@ -331,7 +343,8 @@ def _kind(error: psycopg.Error) -> ConnectionTrouble:
     return ConnectionTrouble.LOST
 
 
-_CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)
+#: The last one: a prepared statement that the server was made to forget; it is prepared anew.
+_CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected, errors.InvalidSqlStatementName)
 _TIMEOUT = (errors.LockNotAvailable, errors.QueryCanceled, errors.IdleInTransactionSessionTimeout)
 #: A disk or memory that is full fails a statement; the connection stands.
 _FULL = "53"

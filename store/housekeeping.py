@@ -15,7 +15,7 @@ INBOX_LOCK = 7_246_004
 _PRUNE_INBOX = """
 WITH old AS (
     SELECT consumer, message_key FROM message_inbox
-    WHERE received_at < now() - %(older_than)s AND (SELECT pg_try_advisory_xact_lock(%(lock)s))
+    WHERE received_at < now() - %(older_than)s::interval AND (SELECT pg_try_advisory_xact_lock(%(lock)s))
     ORDER BY received_at LIMIT %(limit)s
 )
 DELETE FROM message_inbox USING old
@@ -24,7 +24,7 @@ RETURNING 1 AS deleted
 """
 _PRUNE_OUTBOX = """
 DELETE FROM outbox WHERE outbox_id = ANY (ARRAY(
-    SELECT outbox_id FROM outbox WHERE published_at < now() - %(older_than)s
+    SELECT outbox_id FROM outbox WHERE published_at < now() - %(older_than)s::interval
     ORDER BY published_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1 AS deleted

@@ -16,11 +16,10 @@ INSERT INTO outbox (
 )
 SELECT row.event_id, row.aggregate_id, row.aggregate_seq, row.destination, row.detail_type, row.payload,
        row.available_at, row.traceparent, %(at)s
-FROM unnest(
-    %(event_ids)s::uuid[], %(aggregate_ids)s::uuid[], %(aggregate_seqs)s::int[], %(destinations)s::text[],
-    %(detail_types)s::text[], %(payloads)s::jsonb[], %(available_ats)s::timestamptz[],
-    %(traceparents)s::varchar[]
-) AS row (event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, available_at, traceparent)
+FROM jsonb_to_recordset(%(rows)s) AS row (
+    event_id uuid, aggregate_id uuid, aggregate_seq int, destination text, detail_type text, payload jsonb,
+    available_at timestamptz, traceparent varchar
+)
 ON CONFLICT (event_id) DO NOTHING
 """
 _CLAIM = """
@@ -105,14 +104,21 @@ def append(tx: Tx, rows: Sequence[NewRow], at: datetime) -> None:
         _APPEND,
         {
             "at": at,
-            "event_ids": [row.event_id for row in rows],
-            "aggregate_ids": [row.aggregate_id for row in rows],
-            "aggregate_seqs": [row.aggregate_seq for row in rows],
-            "destinations": [row.destination for row in rows],
-            "detail_types": [row.detail_type for row in rows],
-            "payloads": [Jsonb(dict(row.payload)) for row in rows],
-            "available_ats": [row.available_at for row in rows],
-            "traceparents": [row.traceparent for row in rows],
+            "rows": Jsonb(
+                [
+                    {
+                        "event_id": str(row.event_id),
+                        "aggregate_id": str(row.aggregate_id),
+                        "aggregate_seq": row.aggregate_seq,
+                        "destination": row.destination,
+                        "detail_type": row.detail_type,
+                        "payload": row.payload,
+                        "available_at": row.available_at.isoformat(),
+                        "traceparent": row.traceparent,
+                    }
+                    for row in rows
+                ]
+            ),
         },
     )
 

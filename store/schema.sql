@@ -103,34 +103,40 @@ BEGIN
             THEN 'it is not the time for it'
         WHEN NEW.action = 'created' AND NEW.actor_id <> payment.created_by
             THEN 'somebody else created the payment'
-        -- Here too, since a deferred check can be brought forward, and no line can be added after this row.
-        WHEN NEW.action = 'created' AND payment.amount_cents IS DISTINCT FROM (
-            SELECT sum(total_cents) FROM public.payment_line_items WHERE payment_id = NEW.payment_id
-        )
-            THEN 'its lines do not sum to its amount'
         -- Nobody's approval is the system's, for payers that need none.
         WHEN NEW.action = 'approved' AND NEW.actor_id IS DISTINCT FROM payment.approved_by
             AND (payment.approved_by IS NOT NULL OR NEW.actor_type <> 'system')
             THEN 'somebody else approved the payment'
-        WHEN NEW.action IN ('approved', 'approval_recorded') AND NEW.actor_type <> 'system' AND NOT EXISTS (
-            SELECT FROM public.payment_approvals
-            WHERE payment_id = NEW.payment_id AND approver_id = NEW.actor_id AND approved_at = NEW."timestamp"
-        )
-            THEN 'the approval itself is missing'
         WHEN NEW.action = 'approval_recorded' AND NEW.actor_type = 'system'
             THEN 'only persons approve by steps'
         WHEN NEW.action IN ('held', 'hold_released') AND payment.on_hold IS DISTINCT FROM (NEW.action = 'held')
             THEN 'the payment is not held as it says'
-        WHEN NEW.action = 'processing_started' AND payment.separate_releaser AND (
-            NEW.actor_type = 'system' OR NEW.actor_id = payment.vendor_id OR EXISTS (
-                SELECT FROM public.payment_approvals
-                WHERE payment_id = NEW.payment_id AND approver_id = NEW.actor_id
-            )
-        )
-            THEN 'the policy asks for a releaser who has not approved'
         WHEN NEW.action IN ('rejected', 'cancelled') AND NEW.action IS DISTINCT FROM payment.cancel_kind
             THEN 'the payment ended the other way'
     END;
+    IF flaw IS NOT NULL THEN
+        NULL;
+    ELSIF NEW.action = 'created' THEN
+        -- Here too, since a deferred check can be brought forward, and no line can be added after this row.
+        IF payment.amount_cents IS DISTINCT FROM (
+            SELECT sum(total_cents) FROM public.payment_line_items WHERE payment_id = NEW.payment_id
+        ) THEN
+            flaw := 'its lines do not sum to its amount';
+        END IF;
+    ELSIF NEW.action IN ('approved', 'approval_recorded') AND NEW.actor_type <> 'system' THEN
+        IF NOT EXISTS (
+            SELECT FROM public.payment_approvals
+            WHERE payment_id = NEW.payment_id AND approver_id = NEW.actor_id AND approved_at = NEW."timestamp"
+        ) THEN
+            flaw := 'the approval itself is missing';
+        END IF;
+    ELSIF NEW.action = 'processing_started' AND payment.separate_releaser THEN
+        IF NEW.actor_type = 'system' OR NEW.actor_id = payment.vendor_id OR EXISTS (
+            SELECT FROM public.payment_approvals WHERE payment_id = NEW.payment_id AND approver_id = NEW.actor_id
+        ) THEN
+            flaw := 'the policy asks for a releaser who has not approved';
+        END IF;
+    END IF;
     IF flaw IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
@@ -217,6 +223,45 @@ BEGIN
 END $$;
 
 ALTER FUNCTION public.guard_hold_kept() OWNER TO payments_owner;
+
+CREATE FUNCTION public.guard_lifecycle() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    IF (concat_ws(' ', coalesce(NEW.previous_status, 'nothing'), NEW.action, NEW.new_status) = ANY (ARRAY[
+        'nothing created pending_approval',
+        'pending_approval approval_recorded pending_approval',
+        'pending_approval held pending_approval',
+        'pending_approval hold_released pending_approval',
+        'pending_approval approved approved',
+        'pending_approval rejected cancelled',
+        'pending_approval cancelled cancelled',
+        'approved held approved',
+        'approved hold_released approved',
+        'approved cancelled cancelled',
+        'approved processing_started processing',
+        'processing payout_unknown processing',
+        'processing attempt_failed processing',
+        'processing attempt_opened processing',
+        'processing payout_succeeded completed',
+        'processing payout_failed failed',
+        'completed reversed completed',
+        'completed settlement_changed completed',
+        'failed retried processing'
+    ])) IS NOT TRUE THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = format('%s on %s refused: the lifecycle has no such event', TG_OP, TG_TABLE_NAME),
+            DETAIL = format(
+                'payment_id %s, previous_status %s, action %s, new_status %s',
+                NEW.payment_id, NEW.previous_status, NEW.action, NEW.new_status
+            );
+    END IF;
+    RETURN NEW;
+END $$;
+
+ALTER FUNCTION public.guard_lifecycle() OWNER TO payments_owner;
 
 CREATE FUNCTION public.guard_line_items_complete() RETURNS trigger
     LANGUAGE plpgsql
@@ -1045,7 +1090,7 @@ CREATE TRIGGER payment_approvals_count BEFORE INSERT ON public.payment_approvals
 
 CREATE TRIGGER payment_approvals_member BEFORE INSERT ON public.payment_approvals FOR EACH ROW EXECUTE FUNCTION public.guard_approver();
 
-CREATE TRIGGER payment_audit_log_action BEFORE INSERT ON public.payment_audit_log FOR EACH ROW WHEN ((((((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'nothing'::text) AND ((new.action)::text = 'created'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approval_recorded'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'held'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'hold_released'::text) AND ((new.new_status)::text = 'pending_approval'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'approved'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'rejected'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'pending_approval'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'held'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'hold_released'::text) AND ((new.new_status)::text = 'approved'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'cancelled'::text) AND ((new.new_status)::text = 'cancelled'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'approved'::text) AND ((new.action)::text = 'processing_started'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_unknown'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'attempt_failed'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'attempt_opened'::text) AND ((new.new_status)::text = 'processing'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_succeeded'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'processing'::text) AND ((new.action)::text = 'payout_failed'::text) AND ((new.new_status)::text = 'failed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'completed'::text) AND ((new.action)::text = 'reversed'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'completed'::text) AND ((new.action)::text = 'settlement_changed'::text) AND ((new.new_status)::text = 'completed'::text)) OR (((COALESCE(new.previous_status, 'nothing'::character varying))::text = 'failed'::text) AND ((new.action)::text = 'retried'::text) AND ((new.new_status)::text = 'processing'::text))) IS NOT TRUE)) EXECUTE FUNCTION public.guard_refuse('the lifecycle has no such event', 'payment_id', 'previous_status', 'action', 'new_status');
+CREATE TRIGGER payment_audit_log_action BEFORE INSERT ON public.payment_audit_log FOR EACH ROW EXECUTE FUNCTION public.guard_lifecycle();
 
 CREATE TRIGGER payment_audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.payment_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.guard_refuse('history never changes');
 

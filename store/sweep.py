@@ -31,7 +31,7 @@ _CLAIM: LiteralString = """
     SELECT subject_id, clock_timestamp() FROM due
     ON CONFLICT (subject_id) DO UPDATE SET posted_at = excluded.posted_at
     WHERE swept.posted_at < (SELECT due_at FROM due WHERE due.subject_id = swept.subject_id)
-       OR swept.posted_at < now() - %(again_after)s
+       OR swept.posted_at < now() - %(again_after)s::interval
     RETURNING subject_id
 )
 """
@@ -39,7 +39,7 @@ _CLAIM: LiteralString = """
 _UNPOSTED: LiteralString = """
 NOT EXISTS (
     SELECT FROM swept WHERE swept.subject_id = found.subject_id
-      AND swept.posted_at >= found.due_at AND swept.posted_at >= now() - %(again_after)s
+      AND swept.posted_at >= found.due_at AND swept.posted_at >= now() - %(again_after)s::interval
 )
 """
 _ATTEMPTS = (
@@ -94,7 +94,7 @@ ORDER BY payment.created_at, payment.payment_id
 """
 )
 _PUT_BACK = "DELETE FROM swept WHERE subject_id = ANY(%(ids)s)"
-_FORGET = "DELETE FROM swept WHERE posted_at < now() - %(older_than)s"
+_FORGET = "DELETE FROM swept WHERE posted_at < now() - %(older_than)s::interval"
 _REQUEST: LiteralString = """
 INSERT INTO reconcile_requests (attempt_id)
 SELECT attempt_id FROM payout_attempts

@@ -1,8 +1,12 @@
-"""A sink for PutEvents: takes every entry and records it, one JSON line each. It has no rules and no targets."""
+"""A sink for PutEvents: takes every entry and records it, one JSON line each. It has no rules and no targets.
+
+A line says when its entry came (seconds since 1970), and in which request: the sink's own count of requests.
+"""
 
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,14 +30,16 @@ class Bus:
     def __init__(self, record_path: Path) -> None:
         self._record = record_path.open("a", encoding="utf-8")
         self._numbers = count(1)
+        self._requests = count(1)
 
     def take(self, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         """Record the entries and return an answer for each."""
         answers = []
+        came = {"at": time.time(), "request": next(self._requests)}
         for entry in entries:
             event_id = str(uuid4())
             known = {name: entry.get(field) for field, name in _FIELDS.items()}
-            line = json.dumps({"order": next(self._numbers), "id": event_id, **known})
+            line = json.dumps({"order": next(self._numbers), "id": event_id, **came, **known})
             self._record.write(f'{line[:-1]}, "detail": {entry["Detail"]}}}\n')
             answers.append({"EventId": event_id})
         self._record.flush()  # whoever was told that it was taken can rely on it

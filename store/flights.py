@@ -1,0 +1,185 @@
+"""Flights: statements that travel to Postgres in one packet, and whose answers come back in one.
+
+This is libpq's pipeline mode, spoken through `psycopg.pq`, psycopg's own wrapper of libpq, instead of through its
+cursors: those send each statement by itself and look at the socket after each. Two flights of five statements cost
+0.05 ms of CPU here and 0.54 ms there, measured side by side in one process.
+
+Every statement is prepared at its first use on a connection. Its parameters travel as text whose types the server
+infers, so that one prepared statement serves whatever is null in a row; where it cannot infer, the statement casts.
+"""
+
+import re
+import select
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+import psycopg
+from psycopg import errors, pq
+from psycopg.abc import Buffer, PyFormat
+from psycopg.adapt import Transformer
+from psycopg.pq.abc import PGconn, PGresult
+
+Row = dict[str, Any]
+
+_PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|%)")
+_DONE = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK})
+_OPEN = frozenset({pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR})
+_ENCODING = "utf-8"
+
+
+@lru_cache(maxsize=1_000)
+def numbered(query: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement as Postgres takes it, with `$1` for `%(name)s` and `%` for `%%`, and the names in order."""
+    names: dict[str, int] = {}
+
+    def number(found: re.Match[str]) -> str:
+        name = found[1]
+        return f"${names.setdefault(name, len(names) + 1)}" if name else "%"
+
+    return _PLACEHOLDER.sub(number, query).encode(), tuple(names) if _PLACEHOLDER.search(query) else ()
+
+
+class Slot:
+    """The place of one statement in a flight, and of its answer once that is there."""
+
+    __slots__ = ("landed", "params", "query", "result")
+
+    def __init__(self, query: str, params: Sequence[Buffer | None]) -> None:
+        self.query = query
+        self.params = params
+        self.result: PGresult | None = None
+        self.landed = False
+
+
+class Flights:
+    """Sends flights on one connection; belongs to it, and knows which statements are prepared there."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._pgconn: PGconn = connection.pgconn
+        self._transformer = Transformer(connection)
+        self._prepared: dict[str, bytes] = {}
+        self._columns: dict[str, tuple[str, ...]] = {}
+        self._numbers = count(1)
+        self._waiting: list[Slot] = []
+        self._error: psycopg.Error | None = None
+        self._poll = select.poll()
+
+    @contextmanager
+    def open(self) -> Generator["Flights"]:
+        """Be in pipeline mode; what has not been sent at the end is dropped."""
+        self._pgconn.enter_pipeline_mode()
+        self._poll.register(self._pgconn.socket, select.POLLIN)
+        try:
+            yield self
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Leave pipeline mode, and the transaction where one is open still."""
+        self._waiting.clear()
+        self._error = None
+        try:
+            if self._pgconn.transaction_status in _OPEN:
+                # Here, not by psycopg: after a ROLLBACK of its own it makes the server forget all prepared statements.
+                self.put("ROLLBACK", {})
+                self.land()
+            self._poll.unregister(self._pgconn.socket)
+            self._pgconn.exit_pipeline_mode()
+        except (psycopg.Error, KeyError):
+            # Broken, or interrupted between question and answer: nobody can say what its next answer would belong to.
+            self._pgconn.finish()
+
+    def put(self, query: str, values: Mapping[str, Any]) -> Slot:
+        """Let a statement go with the next flight.
+
+        Raises:
+            psycopg.Error: a value cannot be told to Postgres, such as a text with a NUL character.
+        """
+        names = numbered(query)[1]
+        formats = [PyFormat.TEXT] * len(names)
+        slot = Slot(query, self._transformer.dump_sequence([values[name] for name in names], formats))
+        self._waiting.append(slot)
+        return slot
+
+    def rows(self, slot: Slot) -> list[Row]:
+        """Return the rows of a statement, and send it first where it has not been.
+
+        Raises:
+            psycopg.Error: it failed, or another one of its flight did; then none of the flight is done.
+        """
+        if not slot.landed:
+            self.land()
+        result = slot.result
+        if result is None or result.status != pq.ExecStatus.TUPLES_OK:
+            raise self._error or psycopg.ProgrammingError("the statement has no rows")
+        columns = self._columns.get(slot.query)
+        if columns is None:
+            names = (result.fname(number) or b"" for number in range(result.nfields))
+            columns = self._columns[slot.query] = tuple(name.decode() for name in names)
+        self._transformer.set_pgresult(result)
+        named = columns
+        return self._transformer.load_rows(0, result.ntuples, lambda values: dict(zip(named, values, strict=True)))
+
+    def land(self) -> None:
+        """Send what waits and take all of its answers.
+
+        Raises:
+            psycopg.Error: the first failure among them.
+        """
+        flight, self._waiting = self._waiting, []
+        expected = self._sent(flight)
+        for slot, prepared_as in expected:
+            self._take(slot, prepared_as)
+        self._next()  # that of the synchronisation
+        if self._error is not None:
+            raise self._error
+
+    def _sent(self, flight: Sequence[Slot]) -> list[tuple[Slot, bytes | None]]:
+        """Send a flight; return what is answered: each statement, and before it its preparation where there is one."""
+        pgconn, expected = self._pgconn, list[tuple[Slot, bytes | None]]()
+        fresh: dict[str, bytes] = {}
+        for slot in flight:
+            name = self._prepared.get(slot.query) or fresh.get(slot.query)
+            if name is None:
+                name = fresh[slot.query] = f"flight_{next(self._numbers)}".encode()
+                pgconn.send_prepare(name, numbered(slot.query)[0])
+                expected.append((slot, name))
+            pgconn.send_query_prepared(name, slot.params)
+            expected.append((slot, None))
+        pgconn.pipeline_sync()
+        while pgconn.flush():
+            self._wait(select.POLLIN | select.POLLOUT)
+            pgconn.consume_input()
+        return expected
+
+    def _take(self, slot: Slot, prepared_as: bytes | None) -> None:
+        """Take one answer. What was prepared stays so even where a later statement fails."""
+        result = self._next()
+        if result is None:
+            raise psycopg.OperationalError("the connection was lost")
+        if prepared_as is None:
+            slot.result, slot.landed = result, True
+        if result.status in _DONE:
+            if prepared_as is not None:
+                self._prepared[slot.query] = prepared_as
+        elif result.status == pq.ExecStatus.FATAL_ERROR and self._error is None:
+            self._error = errors.error_from_result(result, encoding=_ENCODING)
+            if isinstance(self._error, errors.InvalidSqlStatementName):
+                self._prepared.clear()  # the server was made to forget them
+        while self._next() is not None:  # libpq ends each answer with nothing
+            pass
+
+    def _next(self) -> PGresult | None:
+        pgconn = self._pgconn
+        while pgconn.is_busy():
+            self._wait(select.POLLIN)
+            pgconn.consume_input()
+        return pgconn.get_result()
+
+    def _wait(self, events: int) -> None:
+        """Wait for the socket, without the interpreter's lock."""
+        self._poll.modify(self._pgconn.socket, events)
+        self._poll.poll()
