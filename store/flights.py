@@ -10,10 +10,10 @@ infers, so that one prepared statement serves whatever is null in a row; where i
 
 import re
 import select
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
 import psycopg
@@ -25,12 +25,10 @@ from psycopg.pq.abc import PGconn, PGresult
 Row = dict[str, Any]
 
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|%)")
-_DONE = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK})
 _OPEN = frozenset({pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR})
 _ENCODING = "utf-8"
 
 
-@lru_cache(maxsize=1_000)
 def numbered(query: str) -> tuple[bytes, tuple[str, ...]]:
     """Return a statement as Postgres takes it, with `$1` for `%(name)s` and `%` for `%%`, and the names in order."""
     names: dict[str, int] = {}
@@ -42,16 +40,35 @@ def numbered(query: str) -> tuple[bytes, tuple[str, ...]]:
     return _PLACEHOLDER.sub(number, query).encode(), tuple(names) if _PLACEHOLDER.search(query) else ()
 
 
+class Statement:
+    """What a connection knows of one statement: how it is written, and, once it was sent, its name and its columns."""
+
+    __slots__ = ("columns", "formats", "name", "pick", "text")
+
+    def __init__(self, query: str) -> None:
+        self.text, names = numbered(query)
+        self.formats = [PyFormat.TEXT] * len(names)
+        self.pick: Callable[[Mapping[str, Any]], Sequence[Any]] = _picking(names)
+        self.name: bytes | None = None
+        self.columns: tuple[str, ...] | None = None
+
+
+def _picking(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """Return what takes a statement's values out of a mapping, in order."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: [values[name] for name in names]
+
+
 class Slot:
     """The place of one statement in a flight, and of its answer once that is there."""
 
-    __slots__ = ("landed", "params", "query", "result")
+    __slots__ = ("params", "result", "statement")
 
-    def __init__(self, query: str, params: Sequence[Buffer | None]) -> None:
-        self.query = query
+    def __init__(self, statement: Statement, params: Sequence[Buffer | None]) -> None:
+        self.statement = statement
         self.params = params
         self.result: PGresult | None = None
-        self.landed = False
 
 
 class Flights:
@@ -60,8 +77,7 @@ class Flights:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._pgconn: PGconn = connection.pgconn
         self._transformer = Transformer(connection)
-        self._prepared: dict[str, bytes] = {}
-        self._columns: dict[str, tuple[str, ...]] = {}
+        self._statements: dict[str, Statement] = {}
         self._numbers = count(1)
         self._waiting: list[Slot] = []
         self._error: psycopg.Error | None = None
@@ -98,9 +114,12 @@ class Flights:
         Raises:
             psycopg.Error: a value cannot be told to Postgres, such as a text with a NUL character.
         """
-        names = numbered(query)[1]
-        formats = [PyFormat.TEXT] * len(names)
-        slot = Slot(query, self._transformer.dump_sequence([values[name] for name in names], formats))
+        statement = self._statements.get(query)
+        if statement is None:
+            statement = self._statements[query] = Statement(query)
+        formats = statement.formats
+        params = self._transformer.dump_sequence(statement.pick(values), formats) if formats else ()
+        slot = Slot(statement, params)
         self._waiting.append(slot)
         return slot
 
@@ -110,18 +129,21 @@ class Flights:
         Raises:
             psycopg.Error: it failed, or another one of its flight did; then none of the flight is done.
         """
-        if not slot.landed:
+        if slot.result is None:
             self.land()
         result = slot.result
         if result is None or result.status != pq.ExecStatus.TUPLES_OK:
             raise self._error or psycopg.ProgrammingError("the statement has no rows")
-        columns = self._columns.get(slot.query)
+        count = result.ntuples
+        if not count:
+            return []
+        columns = slot.statement.columns
         if columns is None:
             names = (result.fname(number) or b"" for number in range(result.nfields))
-            columns = self._columns[slot.query] = tuple(name.decode() for name in names)
-        self._transformer.set_pgresult(result)
+            columns = slot.statement.columns = tuple(name.decode() for name in names)
         named = columns
-        return self._transformer.load_rows(0, result.ntuples, lambda values: dict(zip(named, values, strict=True)))
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, count, lambda values: dict(zip(named, values, strict=True)))
 
     def land(self) -> None:
         """Send what waits and take all of its answers.
@@ -130,47 +152,49 @@ class Flights:
             psycopg.Error: the first failure among them.
         """
         flight, self._waiting = self._waiting, []
-        expected = self._sent(flight)
-        for slot, prepared_as in expected:
-            self._take(slot, prepared_as)
+        fresh = self._send(flight)
+        for slot in flight:
+            if slot.statement in fresh:
+                self._prepared(slot.statement, fresh.pop(slot.statement))
+            slot.result = self._answer()
         self._next()  # that of the synchronisation
         if self._error is not None:
             raise self._error
 
-    def _sent(self, flight: Sequence[Slot]) -> list[tuple[Slot, bytes | None]]:
-        """Send a flight; return what is answered: each statement, and before it its preparation where there is one."""
-        pgconn, expected = self._pgconn, list[tuple[Slot, bytes | None]]()
-        fresh: dict[str, bytes] = {}
+    def _send(self, flight: Sequence[Slot]) -> dict[Statement, bytes]:
+        """Send a flight; return what is prepared with it, each with its name."""
+        pgconn = self._pgconn
+        fresh: dict[Statement, bytes] = {}
         for slot in flight:
-            name = self._prepared.get(slot.query) or fresh.get(slot.query)
+            statement = slot.statement
+            name = statement.name or fresh.get(statement)
             if name is None:
-                name = fresh[slot.query] = f"flight_{next(self._numbers)}".encode()
-                pgconn.send_prepare(name, numbered(slot.query)[0])
-                expected.append((slot, name))
+                name = fresh[statement] = f"flight_{next(self._numbers)}".encode()
+                pgconn.send_prepare(name, statement.text)
             pgconn.send_query_prepared(name, slot.params)
-            expected.append((slot, None))
         pgconn.pipeline_sync()
         while pgconn.flush():
             self._wait(select.POLLIN | select.POLLOUT)
             pgconn.consume_input()
-        return expected
+        return fresh
 
-    def _take(self, slot: Slot, prepared_as: bytes | None) -> None:
-        """Take one answer. What was prepared stays so even where a later statement fails."""
+    def _prepared(self, statement: Statement, name: bytes) -> None:
+        """Take the answer to a preparation, which stands even where a later statement fails."""
+        if self._answer().status == pq.ExecStatus.COMMAND_OK:
+            statement.name = name
+
+    def _answer(self) -> PGresult:
+        """Take the next answer, and note the first failure."""
         result = self._next()
         if result is None:
             raise psycopg.OperationalError("the connection was lost")
-        if prepared_as is None:
-            slot.result, slot.landed = result, True
-        if result.status in _DONE:
-            if prepared_as is not None:
-                self._prepared[slot.query] = prepared_as
-        elif result.status == pq.ExecStatus.FATAL_ERROR and self._error is None:
+        if result.status == pq.ExecStatus.FATAL_ERROR and self._error is None:
             self._error = errors.error_from_result(result, encoding=_ENCODING)
             if isinstance(self._error, errors.InvalidSqlStatementName):
-                self._prepared.clear()  # the server was made to forget them
+                self._statements.clear()  # the server was made to forget them
         while self._next() is not None:  # libpq ends each answer with nothing
             pass
+        return result
 
     def _next(self) -> PGresult | None:
         pgconn = self._pgconn
@@ -181,5 +205,8 @@ class Flights:
 
     def _wait(self, events: int) -> None:
         """Wait for the socket, without the interpreter's lock."""
-        self._poll.modify(self._pgconn.socket, events)
+        if events != select.POLLIN:
+            self._poll.modify(self._pgconn.socket, events)
         self._poll.poll()
+        if events != select.POLLIN:
+            self._poll.modify(self._pgconn.socket, select.POLLIN)

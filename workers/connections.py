@@ -3,14 +3,16 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 from store import db
 from store.db import Pool, Watcher
 from workers import credentials
+from workers.direct import How, direct
 from workers.metrics import Metrics
 from workers.settings import Settings
 
@@ -27,6 +29,8 @@ AWS_READ_TIMEOUT_S = 10
 #: Deletes, renewals and back-offs: well below a lease, and no more than a stop can wait for.
 SETTLE_TIMEOUT_S = 5
 SETTLE_ATTEMPTS = 2
+#: How many requests of events are under way at once.
+EVENTS_CONNECTIONS = 4
 
 
 def release() -> str:
@@ -36,17 +40,35 @@ def release() -> str:
 
 def sqs_client(settings: Settings, *, connections: int, attempts: int = AWS_ATTEMPTS) -> "SQSClient":
     """Return an SQS client for a whole process; clients are safe to share between threads."""
-    return boto3.client("sqs", config=_aws_config(settings.poll_wait_s + AWS_READ_TIMEOUT_S, connections, attempts))
+    client: SQSClient = _direct("sqs", settings.poll_wait_s + AWS_READ_TIMEOUT_S, connections, attempts)
+    return client
 
 
 def settling_client(connections: int) -> "SQSClient":
     """Return an SQS client for what settles messages: patient for no longer than a stop can wait."""
-    return boto3.client("sqs", config=_aws_config(SETTLE_TIMEOUT_S, connections, SETTLE_ATTEMPTS))
+    client: SQSClient = _direct("sqs", SETTLE_TIMEOUT_S, connections, SETTLE_ATTEMPTS)
+    return client
 
 
 def events_client(*, attempts: int = AWS_ATTEMPTS) -> "EventBridgeClient":
     """Return an EventBridge client."""
-    return boto3.client("events", config=_aws_config(AWS_READ_TIMEOUT_S, 4, attempts))
+    client: EventBridgeClient = _direct("events", AWS_READ_TIMEOUT_S, EVENTS_CONNECTIONS, attempts)
+    return client
+
+
+def _direct(service: Literal["sqs", "events"], read_timeout_s: float, connections: int, attempts: int) -> Any:
+    core = botocore.session.get_session()
+    session = boto3.Session(botocore_session=core)
+    client = session.client(service, config=_aws_config(read_timeout_s, connections, attempts))
+    how = How(
+        connections=connections,
+        connect_s=AWS_CONNECT_TIMEOUT_S,
+        read_s=read_timeout_s,
+        attempts=attempts,
+        user_agent=f"roadcall-payments/{release()} urllib3/{version('urllib3')}",
+        ca_bundle=core.get_config_variable("ca_bundle"),
+    )
+    return direct(client, session.get_credentials(), how)
 
 
 def cloudwatch_client() -> "CloudWatchClient":
