@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 #: The most digits of a decimal that are written out as an integer.
 DIGITS_MAX = 30
 
@@ -21,8 +22,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         TypeError: `value` holds something that has no canonical form, a float above all.
     """
-    text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
+    return _ENCODER.encode(_plain(value)).encode()
 
 
 def digest(value: Any) -> bytes:
@@ -33,7 +33,8 @@ def digest(value: Any) -> bytes:
 def utc_microseconds(moment: datetime) -> str:
     """Return an aware time as RFC 3339 in UTC with six decimals, the precision Postgres stores."""
     # Not strftime: its %Y writes the year 1 as "1" on Linux.
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def integral(value: Decimal) -> int | None:

@@ -6,7 +6,6 @@ everything; copies kept elsewhere (`payments audit export`) show that.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from pydantic.alias_generators import to_camel
 from contracts import ids
 from contracts.canonical import digest
 from contracts.lifecycle import INITIAL, Event, Status, Verdict, next_status
+from contracts.values import dataclass
 
 #: How a link is hashed; stored with it, so that a later formula can tell old rows from new.
 HASH_VERSION = 1

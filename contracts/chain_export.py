@@ -4,12 +4,12 @@ A line holds no note and nothing of the payment but its money and where it stand
 ids of those who acted.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from contracts.chain import WIRE, Chain
+from contracts.values import dataclass
 
 #: More than any payment's history has; a file that is something else altogether must not fill the memory.
 LINE_BYTES_MAX = 32 * 1024 * 1024

@@ -7,13 +7,14 @@ JSON, whose `type` names it. Each kind is taken from its own queue only, in its 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, NoReturn
 
 from contracts.traces import TraceContext, in_payload, on_arrival, without_trace
+from contracts.values import dataclass
 
 #: The largest body that is parsed, in bytes. Amazon SQS carries up to 1 MiB; ours are a few KiB.
 BODY_BYTES_MAX = 262_144

@@ -5,6 +5,7 @@ the same event id again, so nothing can happen twice under two names.
 """
 
 import re
+from functools import lru_cache
 from hashlib import sha1
 from typing import NewType
 from uuid import UUID
@@ -61,6 +62,7 @@ def command_source_key(command_id: UUID) -> str:
     return f"command:{command_id}"
 
 
+@lru_cache(maxsize=256)
 def payment_id(source_key: str) -> PaymentId:
     """Return the payment's id for a business key."""
     return PaymentId(derive(source_key))

@@ -6,7 +6,7 @@ schema says (names and JSON types); what a value must obey beyond that is a busi
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
@@ -44,6 +44,7 @@ from contracts.envelope import (
 )
 from contracts.payment import ActorType, Role
 from contracts.traces import TraceContext, handling
+from contracts.values import dataclass
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -594,6 +595,10 @@ def own_inbox_key(kind: str, message_key: str) -> str:
     return f"{OWN_KEY}{message_key}" if kind in _BY_BOTH else message_key
 
 
+def _inbox_key(kind: str, message_key: str, queue: Queue) -> str:
+    return own_inbox_key(kind, message_key) if queue is Queue.PAYOUTS else message_key
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """What a change can be traced back to.
@@ -628,7 +633,7 @@ class Cause:
         """Under which key the inbox knows the message."""
         if self.turned_away_as is not None:
             return self.turned_away_as
-        return own_inbox_key(self.kind, self.message_key) if self.queue is Queue.PAYOUTS else self.message_key
+        return _inbox_key(self.kind, self.message_key, self.queue)
 
     @property
     def correlation(self) -> str:
@@ -676,21 +681,23 @@ def parse(
         message = KINDS[envelope.kind].model_validate(envelope.payload)
     except ValidationError as error:
         raise Malformed(Flaw.SCHEMA, _where(error), kind=envelope.kind) from None
-    cause = Cause(
-        kind=envelope.kind,
-        message_key=_message_key(message, envelope),
+    return Parsed(message, _cause(message, envelope, arrival))
+
+
+def _cause(message: InboundMessage, envelope: Envelope, arrival: Arrival) -> Cause:
+    """Return what a message is the cause of; of its trace its own word goes before the queue's."""
+    kind, key = envelope.kind, _message_key(message, envelope)
+    caller, trace_id = (envelope.trace, envelope.trace.trace_id) if envelope.trace else arrival.trace()
+    return Cause(
+        kind=kind,
+        message_key=key,
         fingerprint=message.fingerprint(),
         correlation_id=message.correlation,
         queue=arrival.queue,
         sent_at=arrival.sent_at,
+        caller=caller,
+        trace=handling(trace_id, caller, kind, _inbox_key(kind, key, arrival.queue)),
     )
-    return Parsed(message, _traced(cause, envelope, arrival))
-
-
-def _traced(cause: Cause, envelope: Envelope, arrival: Arrival) -> Cause:
-    """Return the cause with its trace: the message's own word goes before the queue's."""
-    caller, trace_id = (envelope.trace, envelope.trace.trace_id) if envelope.trace else arrival.trace()
-    return replace(cause, caller=caller, trace=handling(trace_id, caller, cause.kind, cause.inbox_key))
 
 
 def _message_key(message: InboundMessage, envelope: Envelope) -> str:

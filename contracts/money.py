@@ -1,10 +1,10 @@
 """Money: an integer count of minor units and an ISO 4217 currency. No floats, no rounding, ever."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from contracts.canonical import DIGITS_MAX, integral
 from contracts.refusals import Refusal
+from contracts.values import dataclass
 
 #: The largest amount of one payment or line, in minor units; the database holds the same ceiling.
 AMOUNT_CENTS_MAX = 99_999_999_999

@@ -7,7 +7,7 @@ the same over every re-publication, and `paymentVersion` orders the events of on
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Self, TypedDict
+from typing import Annotated, Any, ClassVar, TypedDict
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
@@ -88,13 +88,12 @@ class OutboundMessage(_Sent):
         """The id under which a receiver knows a repetition."""
         raise NotImplementedError
 
-    def within(self, trace: TraceContext | None) -> Self:
-        """Return the same message, sent in a trace."""
-        return self if trace is None else self.model_copy(update={TRACEPARENT: trace.traceparent})
-
-    def wire(self) -> dict[str, Any]:
-        """Return the JSON object that is sent."""
-        return self.model_dump(mode="json", by_alias=True)
+    def wire(self, trace: TraceContext | None = None) -> dict[str, Any]:
+        """Return the JSON object that is sent, in a trace where one is given."""
+        sent = self.model_dump(mode="json", by_alias=True)
+        if trace is not None:
+            sent[TRACEPARENT] = trace.traceparent
+        return sent
 
 
 class _Traced(TypedDict):

@@ -1,7 +1,7 @@
 """The nouns: what the store returns, what decisions read, and what they want written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from contracts.lifecycle import Status
 from contracts.money import Money
+from contracts.values import dataclass
 
 
 class PayerType(StrEnum):

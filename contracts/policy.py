@@ -1,7 +1,6 @@
 """Approval policies: by amount, how many persons must approve, in which roles, and whether another one releases."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from uuid import UUID
@@ -11,6 +10,7 @@ from contracts.inbound import PolicyTier, SetApprovalPolicy
 from contracts.money import Money, currency_code, minor_units
 from contracts.payment import Payment, Role
 from contracts.refusals import Refusal
+from contracts.values import dataclass
 
 #: Who may ever approve.
 APPROVERS = (Role.DISPATCHER, Role.ADMIN)

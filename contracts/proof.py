@@ -5,11 +5,12 @@ later, by our own membership table, under the payment's row lock. Another kind o
 another verifier behind the same port: no handler changes.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
+
+from contracts.values import dataclass
 
 
 class ProofFlaw(StrEnum):

@@ -1,17 +1,17 @@
 """From a producer's shape to one payment request: ids, currency, lines and sum, or the reason why not."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from contracts.canonical import canonical_json, integral, utc_microseconds
+from contracts.canonical import DIGITS_MAX, canonical_json, integral, utc_microseconds
 from contracts.ids import as_uuid, legacy_uuid
 from contracts.inbound import CreatePayment, WireAmount, WorkCompleted, WorkPricing
 from contracts.money import Money, currency_code, minor_units
 from contracts.payment import LineItem, PayerType, PaymentRequest
 from contracts.refusals import Refusal
+from contracts.values import dataclass
 
 DESCRIPTION_CHARS_MAX = 255
 QUANTITY_MAX = 1_000_000
@@ -279,6 +279,8 @@ def _json_number(value: Any) -> Any:
 
 
 def _bounded(metadata: dict[str, Any]) -> dict[str, Any]:
-    if len(canonical_json(metadata)) > METADATA_BYTES_MAX:
+    # Ten bytes are the most that a character can become; nearly always that much is allowed already.
+    rough = sum(10 * len(value) if isinstance(value, str) else 2 * DIGITS_MAX for value in metadata.values())
+    if rough > METADATA_BYTES_MAX // 2 and len(canonical_json(metadata)) > METADATA_BYTES_MAX:
         raise _Rejection(Refusal.INVALID_FIELD, "metadata")
     return metadata

@@ -8,10 +8,10 @@ which holds vendors' private notes, is not carried on.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from contracts import ids
+from contracts.values import dataclass
 
 #: The field of a message, and the name of the SQS message attribute.
 TRACEPARENT = "traceparent"

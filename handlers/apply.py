@@ -1,7 +1,7 @@
 """The one writer: turns a Decision into rows. Outbox and audit cannot be forgotten, since nobody else has them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from contracts.payment import ActorType, Membership, Payment, VendorAccount
 from contracts.policy import Policy
 from contracts.proof import Person, Proof
 from contracts.refusals import DENIALS, Refusal
+from contracts.values import dataclass
 from handlers.decision import Absorb, Decision, Enact, Move, Order, Post, Record, Refuse
 from store import access, approvals, attempts, audit, inbox, memberships, outbox, payments, policies, vendor_accounts
 from store.access import Access
@@ -152,11 +153,11 @@ def _write_one(tx: Tx, change: Move | Record, cause: Cause, proof: Proof, now: d
         data={**change.data, **_proven(change, proof)},
         note=change.note,
     )
-    after = replace(change.after, audit_head=link.entry_hash)
+    after = change.after
     if change.before is None:
-        payments.insert(tx, after, change.lines)
+        payments.insert(tx, after, change.lines, link.entry_hash)
     else:
-        payments.change(tx, change.before, after)
+        payments.change(tx, change.before, after, link.entry_hash)
     if change.approval and change.actor.role:
         approvals.insert(tx, after.payment_id, change.approval, change.actor.role, cause.message_key)
     if change.opens:
@@ -167,9 +168,15 @@ def _write_one(tx: Tx, change: Move | Record, cause: Cause, proof: Proof, now: d
         attempts.reverse(tx, change.returned.attempt, change.returned.reversals, now, cause.message_key)
     audit.append(tx, link)
     outbox.append(tx, [_change_row(post, after, cause, now) for post in change.posts], now)
-    result = _result(Outcome.APPLIED, after, published=len(change.posts))
-    step = Step(change.before, after, change.event, change.actor.type)
-    return replace(result, audit_head=link.entry_hash, steps=(step,))
+    return Result(
+        Outcome.APPLIED,
+        payment_id=after.payment_id,
+        status=after.status,
+        version=after.version,
+        published=len(change.posts),
+        audit_head=link.entry_hash,
+        steps=(Step(change.before, after, change.event, change.actor.type),),
+    )
 
 
 def _result(outcome: Outcome, payment: Payment | None, *, code: Refusal | None = None, published: int = 0) -> Result:
@@ -198,7 +205,7 @@ def _row(message: OutboundMessage, cause: Cause, about: UUID, available_at: date
         aggregate_seq=seq,
         destination=message.destination,
         detail_type=message.kind,
-        payload=message.within(cause.trace).wire(),
+        payload=message.wire(cause.trace),
         available_at=available_at,
         traceparent=cause.trace.traceparent if cause.trace else None,
     )

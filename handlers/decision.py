@@ -1,7 +1,7 @@
 """The closed set of what a decision can be, and the facts it is taken on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from contracts.payment import (
 from contracts.policy import Policy
 from contracts.provider import NOT_ASKED, Reversal, Told
 from contracts.refusals import Refusal
+from contracts.values import dataclass
 
 
 class NotYet(Exception):

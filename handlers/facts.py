@@ -1,6 +1,5 @@
 """Loads and locks what each decision needs: the payment first, then what depends on its lock, in one flight."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from contracts import ids
@@ -19,6 +18,7 @@ from contracts.inbound import (
 )
 from contracts.payment import Approval, Attempt, Membership, Payment, VendorAccount, Waiting
 from contracts.policy import Policy
+from contracts.values import dataclass
 from handlers.decisions import work_completed
 from store import approvals, attempts, memberships, payments, policies, vendor_accounts
 from store.db import Pending, Tx

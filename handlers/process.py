@@ -1,6 +1,6 @@
 """The funnel: one message, one transaction around claim, load, decide and apply. Return = commit, raise = roll back."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
@@ -12,6 +12,7 @@ from contracts.payment import Membership
 from contracts.proof import Person, Proof, ProofFlaw, Unproven
 from contracts.provider import NOT_ASKED, Told
 from contracts.refusals import Refusal
+from contracts.values import dataclass
 from handlers import authority
 from handlers.apply import Result, apply
 from handlers.decision import Decision, Facts, Rules

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -14,6 +14,7 @@ from contracts import ids
 from contracts.chain import HASH_VERSION, Content, entry_hash
 from contracts.lifecycle import Event, Status
 from contracts.payment import Actor, Payment
+from contracts.values import dataclass
 from store.db import Tx
 
 SALT_BYTES = 32

@@ -6,10 +6,10 @@ lock and load travel together (first flight), and writes and COMMIT together (se
 """
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, LiteralString, TypeVar
+from typing import Any, Generic, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -268,8 +268,67 @@ class Tx:
         self.abandoned = True
 
 
-@contextmanager
-def transaction(pool: Pool, operation: str = UNNAMED) -> Generator[Tx]:
+class _Lent:
+    """A connection of the pool for the length of a block, with its errors in our own words.
+
+    Not a generator with @contextmanager around the pool's own: three of them cost as much as the statements' values.
+    """
+
+    __slots__ = ("_begun", "_connection", "_operation", "_pool", "flights")
+
+    def __init__(self, pool: Pool, operation: str) -> None:
+        self._pool = pool
+        self._operation = operation
+
+    def __enter__(self) -> Self:
+        self._begun = self._pool.watcher.begin()
+        try:
+            self._connection = self._pool.getconn()
+        except psycopg.Error as error:
+            self._pool.watcher.end(self._operation, self._begun, committed=False)
+            raise _told(self._pool.watcher, self._operation, error) from None
+        self.flights = self._connection.flights
+        self.flights.open()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        watcher = self._pool.watcher
+        committed = False
+        try:
+            if error is None:
+                committed = self._end()
+            elif isinstance(error, psycopg.Error):
+                raise error
+        except psycopg.Error as failure:
+            raise _told(watcher, self._operation, failure) from None
+        finally:
+            self.flights.close()
+            self._pool.putconn(self._connection)
+            watcher.end(self._operation, self._begun, committed=committed)
+
+    def _end(self) -> bool:
+        """Do what is left to do; return whether something was committed."""
+        return True
+
+
+class _Transaction(_Lent):
+    """A connection with a transaction open."""
+
+    __slots__ = ("tx",)
+
+    def __enter__(self) -> Tx:  # type: ignore[override] # a block gets the transaction itself
+        super().__enter__()
+        self.flights.put("BEGIN ISOLATION LEVEL READ COMMITTED", {})
+        self.tx = Tx(self.flights)
+        return self.tx
+
+    def _end(self) -> bool:
+        self.flights.put("ROLLBACK" if self.tx.abandoned else "COMMIT", {})
+        self.flights.land()
+        return not self.tx.abandoned
+
+
+def transaction(pool: Pool, operation: str = UNNAMED) -> AbstractContextManager[Tx]:
     """Open one transaction: return = COMMIT (or ROLLBACK when abandoned), raise = ROLLBACK.
 
     READ COMMITTED. COMMIT travels with the writes, so nothing may be decided on a row count seen afterwards:
@@ -283,19 +342,18 @@ def transaction(pool: Pool, operation: str = UNNAMED) -> Generator[Tx]:
         Transient: the same work may succeed later.
         StoreFault: the database refused a statement of ours.
     """
-    begun, committed = pool.watcher.begin(), False
-    try:
-        with pool.connection() as connection, connection.flights.open() as flights:
-            flights.put("BEGIN ISOLATION LEVEL READ COMMITTED", {})
-            tx = Tx(flights)
-            yield tx
-            flights.put("ROLLBACK" if tx.abandoned else "COMMIT", {})
-            flights.land()
-        committed = not tx.abandoned
-    except psycopg.Error as error:
-        raise _told(pool.watcher, operation, error) from None
-    finally:
-        pool.watcher.end(operation, begun, committed=committed)
+    return _Transaction(pool, operation)
+
+
+def one(pool: Pool, query: LiteralString, values: Mapping[str, Any], operation: str = UNNAMED) -> list[Row]:
+    """Do one statement, a transaction of its own, in one round trip; return its rows, where it has any.
+
+    Raises:
+        Transient: the same work may succeed later.
+        StoreFault: the database refused it.
+    """
+    with _Lent(pool, operation) as lent:
+        return lent.flights.rows(lent.flights.put(query, values))
 
 
 @contextmanager

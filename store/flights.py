@@ -8,25 +8,30 @@ Every statement is prepared at its first use on a connection. Its parameters tra
 infers, so that one prepared statement serves whatever is null in a row; where it cannot infer, the statement casts.
 """
 
+import json
 import re
 import select
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from itertools import count
 from operator import itemgetter
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg import errors, pq
 from psycopg.abc import Buffer, PyFormat
 from psycopg.adapt import Transformer
 from psycopg.pq.abc import PGconn, PGresult
+from psycopg.types.json import Jsonb
 
 Row = dict[str, Any]
 
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|%)")
+_DONE = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK})
 _OPEN = frozenset({pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR})
 _ENCODING = "utf-8"
+_AS_TEXT = (PyFormat.TEXT,)
 
 
 def numbered(query: str) -> tuple[bytes, tuple[str, ...]]:
@@ -40,14 +45,39 @@ def numbered(query: str) -> tuple[bytes, tuple[str, ...]]:
     return _PLACEHOLDER.sub(number, query).encode(), tuple(names) if _PLACEHOLDER.search(query) else ()
 
 
+def _of_text(value: str) -> bytes:
+    if "\x00" in value:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return value.encode()
+
+
+def _of_number(value: int) -> bytes:
+    return b"%d" % value
+
+
+#: How the most frequent types are written. Any other is left to psycopg's dumpers, which take two microseconds more
+#: for each value.
+_WRITERS: Mapping[type, Callable[[Any], bytes | None]] = {
+    str: _of_text,
+    int: _of_number,
+    bool: lambda value: b"t" if value else b"f",
+    bytes: lambda value: b"\\x" + value.hex().encode(),
+    UUID: lambda value: (
+        b"%032x" % value.int
+    ),  # the digits alone: Postgres takes them, and hyphens take six times as long
+    Jsonb: lambda value: json.dumps(value.obj, separators=(",", ":")).encode(),
+    datetime: lambda value: str(value).encode(),
+    type(None): lambda _: None,
+}
+
+
 class Statement:
     """What a connection knows of one statement: how it is written, and, once it was sent, its name and its columns."""
 
-    __slots__ = ("columns", "formats", "name", "pick", "text")
+    __slots__ = ("columns", "name", "pick", "text")
 
     def __init__(self, query: str) -> None:
         self.text, names = numbered(query)
-        self.formats = [PyFormat.TEXT] * len(names)
         self.pick: Callable[[Mapping[str, Any]], Sequence[Any]] = _picking(names)
         self.name: bytes | None = None
         self.columns: tuple[str, ...] | None = None
@@ -83,18 +113,13 @@ class Flights:
         self._error: psycopg.Error | None = None
         self._poll = select.poll()
 
-    @contextmanager
-    def open(self) -> Generator["Flights"]:
-        """Be in pipeline mode; what has not been sent at the end is dropped."""
+    def open(self) -> None:
+        """Enter pipeline mode."""
         self._pgconn.enter_pipeline_mode()
         self._poll.register(self._pgconn.socket, select.POLLIN)
-        try:
-            yield self
-        finally:
-            self._close()
 
-    def _close(self) -> None:
-        """Leave pipeline mode, and the transaction where one is open still."""
+    def close(self) -> None:
+        """Leave pipeline mode, and the transaction where one is open still; what has not been sent is dropped."""
         self._waiting.clear()
         self._error = None
         try:
@@ -117,14 +142,16 @@ class Flights:
         statement = self._statements.get(query)
         if statement is None:
             statement = self._statements[query] = Statement(query)
-        formats = statement.formats
-        params = self._transformer.dump_sequence(statement.pick(values), formats) if formats else ()
-        slot = Slot(statement, params)
+        slot = Slot(statement, [self._written(value) for value in statement.pick(values)])
         self._waiting.append(slot)
         return slot
 
+    def _written(self, value: Any) -> Buffer | None:
+        writer = _WRITERS.get(type(value))  # pyright: ignore[reportUnknownArgumentType] # the type of Any
+        return writer(value) if writer else self._transformer.dump_sequence((value,), _AS_TEXT)[0]
+
     def rows(self, slot: Slot) -> list[Row]:
-        """Return the rows of a statement, and send it first where it has not been.
+        """Return the rows of a statement, where it has any, and send it first where it has not been.
 
         Raises:
             psycopg.Error: it failed, or another one of its flight did; then none of the flight is done.
@@ -132,8 +159,8 @@ class Flights:
         if slot.result is None:
             self.land()
         result = slot.result
-        if result is None or result.status != pq.ExecStatus.TUPLES_OK:
-            raise self._error or psycopg.ProgrammingError("the statement has no rows")
+        if result is None or result.status not in _DONE:
+            raise self._error or psycopg.ProgrammingError("the statement was not done")
         count = result.ntuples
         if not count:
             return []

@@ -1,14 +1,15 @@
 """The outbox: what must be said outside, written with the change itself, sent later by the relay."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from store.db import Pool, Tx, reading, transaction
+from contracts.values import dataclass
+from store.db import Pool, Tx, one, reading
 
 _APPEND = """
 INSERT INTO outbox (
@@ -31,8 +32,8 @@ WITH due AS (
 UPDATE outbox SET
     available_at = clock_timestamp() + %(lease_s)s * interval '1 second', attempts = least(attempts + 1, 32000)
 FROM due WHERE outbox.outbox_id = due.outbox_id
-RETURNING outbox.outbox_id, event_id, aggregate_id, aggregate_seq, destination, detail_type, payload, attempts,
-          created_at, traceparent
+RETURNING outbox.outbox_id, event_id, aggregate_id, aggregate_seq, destination, detail_type, payload::text AS text,
+          attempts, created_at, traceparent
 """
 _PUBLISHED = """
 UPDATE outbox SET published_at = clock_timestamp(), bus_event_id = sent.receipt, failed_at = NULL
@@ -75,6 +76,7 @@ class NewRow:
 class DueRow:
     """A claimed row. `attempts` counts this claim; `created_at` is when its change was made.
 
+    `text` is what is sent, as JSON: Postgres writes it, so that it is not read only to be written again.
     `traceparent` is the trace of what it comes of; a row of an older release has none.
     """
 
@@ -84,10 +86,16 @@ class DueRow:
     aggregate_seq: int
     destination: str
     detail_type: str
-    payload: Mapping[str, Any]
+    text: str
     attempts: int
     created_at: datetime
     traceparent: str | None = None
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What is sent, read anew each time."""
+        payload: Mapping[str, Any] = json.loads(self.text)
+        return payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +115,8 @@ def append(tx: Tx, rows: Sequence[NewRow], at: datetime) -> None:
             "rows": Jsonb(
                 [
                     {
-                        "event_id": str(row.event_id),
-                        "aggregate_id": str(row.aggregate_id),
+                        "event_id": row.event_id.hex,
+                        "aggregate_id": row.aggregate_id.hex,
                         "aggregate_seq": row.aggregate_seq,
                         "destination": row.destination,
                         "detail_type": row.detail_type,
@@ -131,30 +139,26 @@ def claim_batch(pool: Pool, *, limit: int, lease_s: float) -> list[DueRow]:
     Raises:
         Transient: the database could not answer now.
     """
-    with transaction(pool) as tx:
-        rows = tx.ask(_CLAIM, {"limit": limit, "lease_s": lease_s}).value()
+    rows = one(pool, _CLAIM, {"limit": limit, "lease_s": lease_s})
     return sorted((DueRow(**row) for row in rows), key=lambda row: row.outbox_id)
 
 
 def mark_published(pool: Pool, receipts: Mapping[int, str]) -> None:
     """Mark exactly these rows as sent, each with the id that its receiver gave it."""
     if receipts:
-        with reading(pool) as connection:
-            connection.execute(_PUBLISHED, {"ids": list(receipts), "receipts": list(receipts.values())})
+        one(pool, _PUBLISHED, {"ids": list(receipts), "receipts": list(receipts.values())})
 
 
 def postpone(pool: Pool, delays_s: Mapping[int, float]) -> None:
     """Let rows that could not be sent come again after their delay, in seconds."""
     if delays_s:
-        with reading(pool) as connection:
-            connection.execute(_POSTPONE, {"ids": list(delays_s), "delays_s": list(delays_s.values())})
+        one(pool, _POSTPONE, {"ids": list(delays_s), "delays_s": list(delays_s.values())})
 
 
 def mark_failed(pool: Pool, outbox_ids: Sequence[int]) -> None:
     """Mark rows that their receiver will never take; they stay, for a person to look at."""
     if outbox_ids:
-        with reading(pool) as connection:
-            connection.execute(_FAILED, {"ids": list(outbox_ids)})
+        one(pool, _FAILED, {"ids": list(outbox_ids)})
 
 
 def backlog(pool: Pool) -> Backlog:

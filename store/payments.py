@@ -1,6 +1,7 @@
 """The payments and their line items: lock, insert, change."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import LiteralString
 from uuid import UUID
 
@@ -106,9 +107,16 @@ def lock_work(
     return tx.ask(_LOCK_WORK, values).map(_first)
 
 
-def insert(tx: Tx, payment: Payment, lines: Sequence[LineItem]) -> None:
-    """Write a new payment and its lines; a lost race for the same work surfaces as Transient."""
-    tx.send(_INSERT, {**_columns(payment), "metadata": Jsonb(dict(payment.metadata))})
+def insert(tx: Tx, payment: Payment, lines: Sequence[LineItem], audit_head: bytes) -> None:
+    """Write a new payment and its lines; a lost race for the same work surfaces as Transient.
+
+    Args:
+        tx: the transaction.
+        payment: the payment, in its first version.
+        lines: what makes up its amount.
+        audit_head: the hash of the audit row that explains it.
+    """
+    tx.send(_INSERT, {**_columns(payment, audit_head), "metadata": Jsonb(dict(payment.metadata))})
     tx.send(
         _INSERT_LINES,
         {
@@ -118,7 +126,7 @@ def insert(tx: Tx, payment: Payment, lines: Sequence[LineItem]) -> None:
             "lines": Jsonb(
                 [
                     {
-                        "id": str(ids.line_item_id(payment.payment_id, line.line_no)),
+                        "id": ids.line_item_id(payment.payment_id, line.line_no).hex,
                         "line_no": line.line_no,
                         "description": line.description,
                         "quantity": line.quantity,
@@ -131,10 +139,17 @@ def insert(tx: Tx, payment: Payment, lines: Sequence[LineItem]) -> None:
     )
 
 
-def change(tx: Tx, before: Payment, after: Payment) -> None:
-    """Write what may change of a payment, guarded by the status and version it had under the row lock."""
+def change(tx: Tx, before: Payment, after: Payment, audit_head: bytes) -> None:
+    """Write what may change of a payment, guarded by the status and version it had under the row lock.
+
+    Args:
+        tx: the transaction.
+        before: the payment as it was locked.
+        after: the payment, one version on.
+        audit_head: the hash of the audit row that explains the change.
+    """
     guard = {"expected_status": before.status, "expected_version": before.version}
-    tx.send(_CHANGE, {**_columns(after), **guard})
+    tx.send(_CHANGE, {**_columns(after, audit_head), **guard})
 
 
 def from_row(row: Row) -> Payment:
@@ -152,6 +167,10 @@ def _first(rows: list[Row]) -> Payment | None:
     return from_row(rows[0]) if rows else None
 
 
-def _columns(payment: Payment) -> dict[str, object]:
-    columns = {name: getattr(payment, name) for name in payment.__dataclass_fields__ if name != "metadata"}
-    return {**columns, "approver_roles": list(payment.approver_roles)}
+_NAMES = tuple(name for name in Payment.__dataclass_fields__ if name not in {"metadata", "audit_head"})
+_VALUES = attrgetter(*_NAMES)
+
+
+def _columns(payment: Payment, audit_head: bytes) -> dict[str, object]:
+    columns = dict(zip(_NAMES, _VALUES(payment), strict=True))
+    return {**columns, "approver_roles": list(payment.approver_roles), "audit_head": audit_head}

@@ -5,7 +5,6 @@ The only broad `except` around a message stands here: this is where its fate is 
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from contracts.inbound import Cause, Parsed, ProviderEvent, parse
 from contracts.outcome import Outcome
 from contracts.proof import KeysAwayError, Proof, Unproven, Verifier
 from contracts.provider import TryLater
+from contracts.values import dataclass
 from handlers.apply import Result
 from handlers.authority import barred, unreplayed
 from handlers.decision import NotYet, Rules

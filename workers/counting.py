@@ -1,11 +1,10 @@
 """What is counted of a message once it has ended: how, how long it took, and what it did to its payment."""
 
-from dataclasses import dataclass
-
 from contracts.envelope import Queue
 from contracts.lifecycle import Event, Status
 from contracts.outcome import Outcome
 from contracts.refusals import DENIALS, Refusal
+from contracts.values import dataclass
 from handlers.apply import Result, Step
 from workers import catalogue
 from workers.catalogue import NO_KIND, NONE

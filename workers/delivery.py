@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +9,7 @@ from dramatiq import Message, MessageProxy
 
 from contracts.envelope import Arrival, Queue
 from contracts.traces import TRACEPARENT, TraceContext, handling
+from contracts.values import dataclass
 from workers import clock
 from workers.quotas import BATCH_MAX, VISIBILITY_MAX_S
 

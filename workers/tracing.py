@@ -16,8 +16,11 @@ from dataclasses import replace
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    INVALID_SPAN,
     Link,
     NonRecordingSpan,
+    NoOpTracerProvider,
+    ProxyTracerProvider,
     Span,
     SpanContext,
     SpanKind,
@@ -26,6 +29,7 @@ from opentelemetry.trace import (
     TraceFlags,
     TracerProvider,
     get_tracer,
+    get_tracer_provider,
     set_span_in_context,
     use_span,
 )
@@ -59,6 +63,8 @@ NOT_TAKEN = "entries_not_taken"
 #: How long one export of spans may take, and how long the end of a process waits for the last, in seconds.
 EXPORT_S = 3
 CLOSE_S = 5.0
+#: The global providers that record nothing: that of OpenTelemetry's API by itself, and before one is set.
+_NOBODY = (NoOpTracerProvider, ProxyTracerProvider)
 _ERRORS = frozenset({Outcome.FAULT, Outcome.INVALID})
 _log = logger(__name__)
 
@@ -82,6 +88,7 @@ class Tracing:
             shut_down: sends what is still to be sent and ends the provider; may take its time.
         """
         self._shut_down = shut_down
+        self._records = provider is not None or not isinstance(get_tracer_provider(), _NOBODY)
         self._tracer = get_tracer(__name__, tracer_provider=provider)
         self._parent = parent
 
@@ -100,6 +107,9 @@ class Tracing:
         """
         if parsed is not None and parsed.cause.trace is not None:
             delivery.trace = parsed.cause.trace
+        if not self._records:
+            yield _UNSEEN
+            return
         caller = parsed.cause.caller if parsed else delivery.arrival.trace()[0]
         source = _span_context(caller or delivery.trace)
         span = self._tracer.start_span(
@@ -118,6 +128,9 @@ class Tracing:
     @contextmanager
     def sending(self, destination: str, traceparents: Sequence[str | None]) -> Iterator["Sending"]:
         """Be in the span of one request, with a link to whatever each of its messages comes of."""
+        if not self._records:
+            yield Sending(INVALID_SPAN)
+            return
         contexts = map(from_traceparent, traceparents)
         span = self._tracer.start_span(
             f"{SEND} {destination}",
@@ -154,6 +167,10 @@ class Handling:
             _failed(self._span, reason or outcome.value)
         elif outcome is Outcome.RETRY:
             self._span.set_attribute(ERROR_TYPE, reason or outcome.value)
+
+
+#: The handling of a message that nobody records.
+_UNSEEN = Handling(INVALID_SPAN)
 
 
 class Sending:

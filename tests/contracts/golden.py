@@ -144,7 +144,10 @@ def payment(status: Status, version: int) -> Payment:
 def outbound_samples() -> dict[str, OutboundMessage]:
     """Every outbound message by its sample's file name, from fixed inputs."""
     messages = [*_changes(), *_stays(), *_payouts(), *_notices(), *_orders()]
-    return {f"{snake(type(message).__name__)}.json": message.within(TRACE) for message in messages}
+    return {
+        f"{snake(type(message).__name__)}.json": message.model_copy(update={"traceparent": TRACE.traceparent})
+        for message in messages
+    }
 
 
 def _changes() -> list[OutboundMessage]:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import deque
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -258,7 +259,7 @@ def test_a_stop_between_two_requests_gives_the_rest_back_at_once(pool: Pool):
         return real(Entries)
 
     bus.put_events = put_and_stop  # type: ignore[method-assign]
-    relay(pool, bus).run_once(stop)
+    relay(pool, bus, options=replace(OPTIONS, at_once=1)).run_once(stop)
     assert bus.requests == [10]
     assert relay(pool, bus).run_once() == 15, "nobody has to wait for a lease"
 
@@ -273,7 +274,7 @@ def test_rows_are_not_sent_beyond_half_of_their_lease(pool: Pool):
         return real(Entries)
 
     bus.put_events = slow  # type: ignore[method-assign]
-    relay(pool, bus, options=RelayOptions(lease_s=0.5)).run_once()
+    relay(pool, bus, options=RelayOptions(lease_s=0.5, at_once=1)).run_once()
     assert bus.requests == [10]
 
 
