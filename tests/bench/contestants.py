@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
+from tests.bench.figures import Counts
 from tests.bench.ground import Run, Setting
 from tests.bench.processes import Measured
 from tests.bench.rivals import bodies, work
@@ -27,19 +28,23 @@ READY_S = 60.0
 
 
 class Contestant(Protocol):
-    """One way to have work paid.
+    """One way to have work paid."""
 
-    Attributes:
-        name: in the results.
-        title: for people.
-        ours: whether it is this service, with its schema.
-        threads: how many serve it best, by setting.
-    """
+    @property
+    def name(self) -> str:
+        """What it is called in the results."""
 
-    name: str
-    title: str
-    ours: bool
-    threads: Mapping[Setting, int]
+    @property
+    def title(self) -> str:
+        """What people call it."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is this service, with its schema."""
+
+    @property
+    def threads(self) -> Mapping[Setting, int]:
+        """How many serve it best, by setting."""
 
     def start(self, run: Run, threads: int) -> None:
         """Start its processes and wait until they take messages."""
@@ -52,6 +57,9 @@ class Contestant(Protocol):
 
     def ended_at(self, run: Run) -> float:
         """Return when its last effect was there, in seconds since 1970."""
+
+    def counts(self, run: Run, sent: int, payments: int) -> Counts:
+        """Return what must be equal at the end of a run in which so much was sent and made."""
 
 
 def detail() -> dict[str, Any]:
@@ -66,8 +74,8 @@ _COMMITTED = "extract(epoch FROM pg_xact_commit_timestamp(xmin))"
 
 def committed(run: Run, *, after: float = 0.0) -> dict[str, float]:
     """Return when each payment was committed, by its incident; those that were committed after a time."""
-    rows = run.query(f"SELECT incident_id::text AS id, {_COMMITTED}::float8 AS at FROM payments")
-    return {row["id"]: row["at"] for row in rows if row["at"] > after}
+    text = f"SELECT incident_id::text AS id, {_COMMITTED}::float8 AS at FROM payments WHERE {_COMMITTED} > %s"
+    return {row["id"]: row["at"] for row in run.query(text, after)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,12 @@ class Ours:
         """Return when the relay had marked the last row as sent."""
         return float(run.query("SELECT extract(epoch FROM max(published_at))::float8 AS at FROM outbox")[0]["at"])
 
+    def counts(self, run: Run, sent: int, payments: int) -> Counts:
+        """Return also the events of this run, and how many different ones the bus has taken."""
+        text = f"SELECT count(*) AS n FROM outbox WHERE destination = 'bus' AND {_COMMITTED} > %s"
+        came = {entry["detail"]["eventId"] for entry in run.published()}
+        return Counts(sent, payments, run.query(text, run.began)[0]["n"], len(came))
+
 
 def _is_ready(port: int) -> bool:
     with suppress(OSError), urllib.request.urlopen(f"http://{LOOPBACK}:{port}/ready", timeout=2) as answer:
@@ -169,3 +183,8 @@ class Rival:
     def ended_at(self, run: Run) -> float:
         """Return when its last payment was committed."""
         return max(committed(run).values())
+
+    def counts(self, run: Run, sent: int, payments: int) -> Counts:
+        """Return the payments: there are no events."""
+        del run
+        return Counts(sent, payments)
