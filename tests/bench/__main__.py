@@ -1,6 +1,8 @@
 """`python -m tests.bench`: measure this service beside what one would use instead, on this machine, in one run.
 
 throughput  ours, three rivals and the ceiling, in turn: messages/s, CPU, requests to AWS, latency, memory
+latency     one message at a time through an idle fleet: send to commit, and to the event at the sink
+memory      very many messages through one worker
 
 Seconds differ between machines and from one hour to the next; ratios within a round hardly do, and they are what
 counts. Exit code 0: everything that was measured is as it must be; 1: something is not; 2: it could not be measured.
@@ -14,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import contest, machine, report, tuning
+from tests.bench import contest, latency, machine, memory, report, tuning
 from tests.bench.command import HOME, RESULTS, Answer, Options, written
 from tests.bench.ground import Ground, Setting, ground
 from tests.bench.roster import ALL
@@ -25,15 +27,18 @@ from workers.local.processes import LocalStackError, take_lock
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One of them: what it does, where its results are kept, and how much it asks for when it is short."""
+    """One of them: what it does, where its results are kept, and how much it asks for, and when it is short."""
 
     run: Callable[[Ground, Options], Answer]
     file: str
+    usual: Load
     short: Load
 
 
 BENCHES: Mapping[str, Bench] = {
-    "throughput": Bench(contest.run, "latest.json", Load(messages=600, paced_s=2.0, warm_up=100)),
+    "throughput": Bench(contest.run, "latest.json", Load(), Load(messages=600, paced_s=2.0, warm_up=100)),
+    "latency": Bench(latency.run, "latency.json", Load(messages=200), Load(messages=10, warm_up=50)),
+    "memory": Bench(memory.run, "memory.json", Load(messages=200_000), Load(messages=2_000)),
 }
 _SHORT = """\
 show only that everything runs: few messages, one round, nothing written. What can be counted alone decides: AWS
@@ -81,7 +86,7 @@ def _home() -> Iterator[Path]:
 
 
 def _options(given: argparse.Namespace, bench: Bench) -> Options:
-    usual = bench.short if given.short else Load()
+    usual = bench.short if given.short else bench.usual
     return Options(
         rounds=given.rounds or (1 if given.short else 5),
         load=Load(
@@ -108,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("bench", nargs="?", choices=BENCHES, default="throughput", help="which one (default: throughput)")
     add("--rounds", type=int, help="how often everything is measured; medians count (default: 5)")
-    add("--messages", type=int, help="how many lie in a heap when a contestant begins (default: 6,000)")
+    add("--messages", type=int, help="how many are sent (default: 6,000; latency: 200; memory: 200,000)")
     add("--paced", type=float, metavar="S", help="seconds at half of a contestant's own best (default: 8)")
     add("--setting", choices=(*Setting, "both"), default="both", help="where the servers are (default: both)")
     add("--only", metavar="NAMES", help=f"who takes part, separated by commas: {names} (default: all of them)")

@@ -48,7 +48,7 @@ def _row(contest: Contest, title: str, found: Figures, setting: Setting) -> list
         str(found.threads),
         f"{found.per_second:,.0f}",
         f"{share:.2f} x" if share is not None else "-",
-        f"{found.cpu_total_ms:.2f}",
+        f"{found.cpu_total_ms:.2f}" if found.cpu_ms else "-",
         f"{found.requests_total:.2f}" if found.requests else "-",
         f"{found.p50_ms:,.1f}" if waits else "-",
         f"{found.p99_ms:,.1f}" if waits else "-",
@@ -78,5 +78,5 @@ def _judged(one: Verdict) -> list[str]:
 
 
 def _shown(target: Target, value: float) -> str:
-    digits = f"{value:,.2f}" if abs(value) < 10 else f"{value:,.0f}"
-    return f"{digits} {target.unit}".rstrip()
+    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{digits}f} {target.unit}".rstrip()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.bench import throughput
+from tests.bench.ceiling import Ceiling
 from tests.bench.contestants import Contestant, Ours, Rival
 from tests.bench.figures import Figures
 from tests.bench.ground import Ground, Setting
@@ -61,4 +62,4 @@ RIVALS = (
     Fleet(Rival("celery_sqs", "Celery on SQS", THREADS["celery_sqs"])),
     Fleet(Rival("loop", "hand-written loop on boto3", THREADS["loop"])),
 )
-ALL: tuple[Entrant, ...] = (OURS, *RIVALS)
+ALL: tuple[Entrant, ...] = (OURS, *RIVALS, Ceiling())
