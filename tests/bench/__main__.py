@@ -1,6 +1,7 @@
 """`python -m tests.bench`: measure this service beside what one would use instead, on this machine, in one run.
 
 throughput  ours, three rivals and the ceiling, in turn: messages/s, CPU, requests to AWS, latency, memory
+scale       tables that have grown, more processes, more threads
 latency     one message at a time through an idle fleet: send to commit, and to the event at the sink
 memory      very many messages through one worker
 
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import contest, latency, machine, memory, report, tuning
+from tests.bench import contest, latency, machine, memory, report, scale, tuning
 from tests.bench.command import HOME, RESULTS, Answer, Options, written
 from tests.bench.ground import Ground, Setting, ground
 from tests.bench.roster import ALL
@@ -27,19 +28,22 @@ from workers.local.processes import LocalStackError, take_lock
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One of them: what it does, where its results are kept, and how much it asks for, and when it is short."""
+    """One of them: what it does, where its results are kept, how much it asks for (when short, too), its rounds."""
 
     run: Callable[[Ground, Options], Answer]
     file: str
     usual: Load
     short: Load
+    rounds: int = 1
 
 
 BENCHES: Mapping[str, Bench] = {
-    "throughput": Bench(contest.run, "latest.json", Load(), Load(messages=600, paced_s=2.0, warm_up=100)),
+    "throughput": Bench(contest.run, "latest.json", Load(), Load(messages=600, paced_s=2.0, warm_up=100), rounds=5),
+    "scale": Bench(scale.run, "scale.json", Load(), Load(messages=300, warm_up=100), rounds=3),
     "latency": Bench(latency.run, "latency.json", Load(messages=200), Load(messages=10, warm_up=50)),
     "memory": Bench(memory.run, "memory.json", Load(messages=200_000), Load(messages=2_000)),
 }
+_SIZES, _SHORT_SIZES = (1_000, 10_000, 100_000, 1_000_000), (1_000, 5_000)
 _SHORT = """\
 show only that everything runs: few messages, one round, nothing written. What can be counted alone decides: AWS
 requests per payment, each message committed once, each event at the sink. Ratios are printed and decide nothing, since
@@ -88,7 +92,7 @@ def _home() -> Iterator[Path]:
 def _options(given: argparse.Namespace, bench: Bench) -> Options:
     usual = bench.short if given.short else bench.usual
     return Options(
-        rounds=given.rounds or (1 if given.short else 5),
+        rounds=given.rounds or (1 if given.short else bench.rounds),
         load=Load(
             messages=given.messages or usual.messages,
             paced_s=usual.paced_s if given.paced is None else given.paced,
@@ -97,8 +101,14 @@ def _options(given: argparse.Namespace, bench: Bench) -> Options:
         settings=tuple(Setting) if given.setting == "both" else (Setting(given.setting),),
         only=given.only.split(",") if given.only else (),
         short=given.short,
+        sizes=_numbers(given.sizes) or (_SHORT_SIZES if given.short else _SIZES),
+        requests=50 if given.short else 500,
         say=_say,
     )
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    return tuple(sorted(int(word.replace("_", "")) for word in text.split(","))) if text else ()
 
 
 def _say(line: str) -> None:
@@ -112,11 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bench", nargs="?", choices=BENCHES, default="throughput", help="which one (default: throughput)")
-    add("--rounds", type=int, help="how often everything is measured; medians count (default: 5)")
+    add("--rounds", type=int, help="how often everything is measured; medians count (default: 5; scale: 3)")
     add("--messages", type=int, help="how many are sent (default: 6,000; latency: 200; memory: 200,000)")
     add("--paced", type=float, metavar="S", help="seconds at half of a contestant's own best (default: 8)")
     add("--setting", choices=(*Setting, "both"), default="both", help="where the servers are (default: both)")
     add("--only", metavar="NAMES", help=f"who takes part, separated by commas: {names} (default: all of them)")
+    add("--sizes", help="payments in the tables before a run of scale (default: 1000,10000,100000,1000000)")
     add("--short", action="store_true", help=_SHORT)
     add("--tune", action="store_true", help="find with how many threads each contestant is fastest, once, and print it")
     add("--out", type=Path, default=RESULTS, metavar="DIR", help="where results are written (default: %(default)s)")

@@ -30,6 +30,8 @@ class Options:
         settings: how far away the servers are.
         only: the names of those who take part; all of them where it is empty.
         short: whether only is to be shown that everything runs, and what can be counted.
+        sizes: how many payments the tables hold before a run of `scale`.
+        requests: how many reads of each kind `scale` makes.
         say: is told what goes on.
     """
 
@@ -38,6 +40,8 @@ class Options:
     settings: Sequence[Setting]
     only: Sequence[str]
     short: bool
+    sizes: Sequence[int]
+    requests: int
     say: Say
 
     def chosen(self, name: str) -> bool:

@@ -4,7 +4,7 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
@@ -80,10 +80,17 @@ def committed(run: Run, *, after: float = 0.0) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """This service: a worker and a relay, with production's settings and everything on."""
+    """This service: a worker and a relay, with production's settings and everything on.
+
+    Attributes:
+        threads: of each worker.
+        workers: how many processes.
+        more: settings that are other ones than in production.
+    """
 
     threads: Mapping[Setting, int]
     workers: int = 1
+    more: Mapping[str, str] = field(default_factory=dict)
     name: str = "ours"
     title: str = "Roadcall Payments"
     ours: bool = True
@@ -93,7 +100,7 @@ class Ours:
         roles = ["relay", *("worker" for _ in range(self.workers))]
         members = [self._member(run, role, threads) for role in roles]
         for process, port in members:
-            process.child.wait_until(partial(_is_ready, port), READY_S)
+            process.child.wait_until(partial(is_ready, port), READY_S)
             run.processes.append(process)
 
     def _member(self, run: Run, role: str, threads: int) -> tuple[Measured, int]:
@@ -104,6 +111,7 @@ class Ours:
             "PAYMENTS_WORKER_THREADS": str(threads),
             "PAYMENTS_POOL_SIZE_MAX": str(max(10, threads)),
             "PAYMENTS_HEALTH_PORT": str(port),
+            **self.more,
         }
         log_path = run.ground.home / f"{run.name}-{role}-{len(run.processes)}.log"
         return Measured.start(run.stack, role, "workers.cli", role, env=env, log_path=log_path), port
@@ -139,7 +147,7 @@ class Ours:
         return Counts(sent, payments, run.query(text, run.began)[0]["n"], len(came))
 
 
-def _is_ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
     with suppress(OSError), urllib.request.urlopen(f"http://{LOOPBACK}:{port}/ready", timeout=2) as answer:
         return answer.status == 200
     return False

@@ -159,10 +159,11 @@ class Ground:
         make = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         self.administer(make.format(sql.Identifier(name), sql.Identifier(template)))
 
-    def administer(self, statement: sql.Composed) -> None:
+    def administer(self, *statements: sql.SQL | sql.Composed) -> None:
         """Do what concerns the server and none of its databases."""
         with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as connection:
-            connection.execute(statement)
+            for statement in statements:
+                connection.execute(statement)
 
 
 @dataclass

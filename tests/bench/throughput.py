@@ -1,7 +1,7 @@
 """One run: how many messages a second a contestant takes, and what each of them costs."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tests.bench.contestants import Contestant, committed, detail
@@ -53,8 +53,21 @@ class _Used:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A run whose tables are not empty.
+
+    Attributes:
+        template: the database to copy.
+        look: is shown the run at its end.
+    """
+
+    template: str
+    look: Callable[[Run], None]
+
+
 def measure(
-    ground: Ground, contestant: Contestant, setting: Setting, threads: int, load: Load, template: str | None = None
+    ground: Ground, contestant: Contestant, setting: Setting, threads: int, load: Load, grown: Grown | None = None
 ) -> Figures:
     """Measure one contestant in one setting, on a database and queues of its own.
 
@@ -64,10 +77,10 @@ def measure(
         setting: how far away the servers are.
         threads: how many threads it is given.
         load: how much is asked of it.
-        template: the database to copy, where its tables are not to be empty.
+        grown: where its tables are not to be empty.
     """
-    with ground.run(setting, ours=contestant.ours, template=template) as run:
-        there = payments(run) if template else 0
+    with ground.run(setting, ours=contestant.ours, template=grown.template if grown else None) as run:
+        there = payments(run) if grown else 0
         contestant.start(run, threads)
         run.send([contestant.body(detail()) for _ in range(load.warm_up)])
         sent = load.warm_up
@@ -79,6 +92,8 @@ def measure(
         found.counts = contestant.counts(run, sent, payments(run) - there)
         for process in run.processes:
             found.peak_mib[process.name] = round(max(found.peak_mib.get(process.name, 0), process.peak_mib()), 1)
+        if grown:
+            grown.look(run)
     return found
 
 

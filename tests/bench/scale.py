@@ -1,0 +1,248 @@
+"""Whether it costs the same when there is more of everything: rows in the tables, processes, threads.
+
+Each size is measured in each round, so that their ratios are taken within a round. At one size the relay prunes
+meanwhile, with the shortest retention that it takes: 18 days for the inbox, one for the outbox.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from tests.bench import bulk, reads, report, throughput
+from tests.bench.command import Answer, Options
+from tests.bench.contestants import Ours
+from tests.bench.figures import Contest, Figures
+from tests.bench.ground import Ground, Run, Setting
+from tests.bench.roster import THREADS
+from tests.bench.targets import Target, Verdict, counts
+from tests.bench.throughput import Grown
+from tests.kit import sqs
+
+PROCESSES, POOLS = (1, 2, 4), (4, 8, 16, 32, 64)
+#: All together have no more than this many threads: Postgres takes a hundred connections.
+_THREADS_MAX = 80
+#: The size at which is pruned, or the largest below.
+_PRUNED_SIZE = 100_000
+_PRUNING = {
+    "PAYMENTS_INBOX_RETENTION_DAYS": "18",
+    "PAYMENTS_OUTBOX_RETENTION_DAYS": "1",
+}
+_PRUNED = "pruning"
+_PRUNED_WITHIN_S = 300.0
+_MIB = 2**20
+_SIZES = "SELECT sum(pg_total_relation_size(name::regclass))::bigint AS n FROM unnest(%s::text[]) AS name"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen at one size besides its figures; sizes of the tables in MiB, times in milliseconds."""
+
+    tables_mib: float = 0.0
+    p50_ms: dict[str, float] = field(default_factory=dict)
+    p99_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows the relay has pruned from both tables, and in how many seconds."""
+
+    rows: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+@dataclass(slots=True)
+class Found:
+    """Everything; `before_mib` is the size of the tables before a run."""
+
+    before_mib: dict[int, float] = field(default_factory=dict)
+    rounds: list[list[Figures]] = field(default_factory=list)
+    seen: dict[int, list[Seen]] = field(default_factory=dict)
+    pruned: list[Pruned] = field(default_factory=list)
+    fleets: list[tuple[int, Figures]] = field(default_factory=list)
+
+
+def run(ground: Ground, options: Options) -> Answer:
+    """Measure sizes, pruning, and fleets."""
+    found = Found()
+    if Setting.BARE in options.settings:
+        templates = {size: _template(ground, options, size, found) for size in options.sizes}
+        for number in range(options.rounds):
+            found.rounds.append(_round(ground, options, templates, found, number))
+    for setting in options.settings:
+        found.fleets += _fleets(ground, options, setting)
+    return Answer(_text(found, options), _as_json(found, options), _verdicts(found, options))
+
+
+def _template(ground: Ground, options: Options, size: int, found: Found) -> str:
+    name = bulk.template(ground, size)
+    found.before_mib[size] = _tables_mib(ground.postgres.url(name))
+    options.say(f"{size:,} payments are loaded: {found.before_mib[size]:,.0f} MiB")
+    return name
+
+
+def _round(ground: Ground, options: Options, templates: Mapping[int, str], found: Found, number: int) -> list[Figures]:
+    figures = []
+    for size in sorted(templates, reverse=number % 2 == 1):
+        figures.append(_at_size(ground, options, templates[size], size, found))
+        options.say(f"round {number + 1}, {size:,} payments: {figures[-1].per_second:,.0f} messages/s")
+    pruned = max((size for size in templates if size <= _PRUNED_SIZE), default=min(templates))
+    figures.append(_while_pruning(ground, options, templates[pruned], found))
+    options.say(f"round {number + 1}, pruning of {pruned:,}: {figures[-1].per_second:,.0f} messages/s")
+    return figures
+
+
+def _at_size(ground: Ground, options: Options, template: str, size: int, found: Found) -> Figures:
+    seen = Seen()
+
+    def look(run: Run) -> None:
+        seen.tables_mib = _tables_mib(run.database_url)
+        for name, times in reads.measured(run, options.requests).items():
+            seen.p50_ms[name], seen.p99_ms[name] = (round(value, 1) for value in times)
+
+    figures = _measured(ground, options, Ours({}), Grown(template, look))
+    found.seen.setdefault(size, []).append(seen)
+    return replace(figures, contestant=f"{size}")
+
+
+def _while_pruning(ground: Ground, options: Options, template: str, found: Found) -> Figures:
+    def look(run: Run) -> None:
+        found.pruned.append(_pruned(run))
+
+    return replace(_measured(ground, options, Ours({}, more=_PRUNING), Grown(template, look)), contestant=_PRUNED)
+
+
+def _measured(ground: Ground, options: Options, ours: Ours, grown: Grown) -> Figures:
+    threads, load = THREADS["ours"][Setting.BARE], replace(options.load, paced_s=0)
+    return throughput.measure(ground, ours, Setting.BARE, threads, load, grown)
+
+
+def _tables_mib(database_url: str) -> float:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(_SIZES, [list(bulk.TABLES)]).fetchone()
+    return round(row[0] / _MIB, 1) if row else 0.0
+
+
+def _pruned(run: Run) -> Pruned:
+    """Return what the relay's own log says of its first pruning, once that is over."""
+    log_path = next(process.child.program.log_path for process in run.processes if process.name == "relay")
+
+    def events() -> dict[str, Any]:
+        lines = [json.loads(line) for line in log_path.read_text().splitlines() if line.startswith("{")]
+        return {line["event"]: line for line in reversed(lines)}
+
+    sqs.until(lambda: "pruned" in events(), what="the end of the pruning", within_s=_PRUNED_WITHIN_S, every_s=0.5)
+    told = events()
+    began, ended = (datetime.fromisoformat(told[name]["ts"]) for name in ("relay started", "pruned"))
+    rows = told["pruned"]["message_inbox"] + told["pruned"]["outbox"]
+    return Pruned(rows, (ended - began).total_seconds())
+
+
+def _fleets(ground: Ground, options: Options, setting: Setting) -> list[tuple[int, Figures]]:
+    """Measure more processes with the usual threads, and one process with more threads."""
+    usual = THREADS["ours"][setting]
+    processes, pools = (PROCESSES[:2], POOLS[:1]) if options.short else (PROCESSES, POOLS)
+    tried = [(count, min(usual, _THREADS_MAX // count)) for count in processes] + [(1, threads) for threads in pools]
+    found = []
+    for workers, threads in dict.fromkeys(tried):
+        load = replace(options.load, paced_s=0)
+        figures = throughput.measure(ground, Ours({}, workers), setting, threads, load)
+        options.say(f"{setting}, {workers} workers of {threads} threads: {figures.per_second:,.0f} messages/s")
+        found.append((workers, figures))
+    return found
+
+
+def _verdicts(found: Found, options: Options) -> list[Verdict]:
+    few, many = min(options.sizes), max(options.sizes)
+    contest = Contest(found.rounds)
+    flat = contest.ratio(lambda one: one.per_second, f"{many}", f"{few}", Setting.BARE)
+    pending = _p99(found, many, reads.PENDING_OF_COMPANY, reads.PENDING_OF_ALL)
+    return [
+        Verdict(Target("flat", f"messages/s at {many:,} payments / at {few:,}", 0.90, 0.97), flat),
+        Verdict(
+            Target("pending_p99", f"/payments/pending at {many:,} payments: p99", 20, 10, unit="ms", at_least=False),
+            pending,
+        ),
+        counts(Contest([*found.rounds, [figures for _, figures in found.fleets]])),
+    ]
+
+
+def _p99(found: Found, size: int, *names: str) -> float | None:
+    """Return the median of the rounds' p99 of the slowest of these reads."""
+    rounds = [max(seen.p99_ms[name] for name in names) for seen in found.seen.get(size, ())]
+    return statistics.median(rounds) if rounds else None
+
+
+def _text(found: Found, options: Options) -> str:
+    parts = []
+    if found.rounds:
+        parts = [_sizes_text(found, options), _pruning_text(found)]
+    return "\n\n".join([*parts, _fleets_text(found.fleets)])
+
+
+def _sizes_text(found: Found, options: Options) -> str:
+    contest = Contest(found.rounds)
+    names = (reads.PENDING_OF_COMPANY, reads.PENDING_OF_ALL, reads.ONE)
+    heads = ("payments before", "messages/s", "tables MiB", "KiB each", *(f"{name}: p99 ms" for name in names))
+    rows = []
+    for size in options.sizes:
+        figures, seen = contest.median(f"{size}", Setting.BARE), found.seen[size]
+        if figures:
+            before, after = found.before_mib[size], statistics.median(one.tables_mib for one in seen)
+            each = (after - before) * 1024 / (figures.messages + options.load.warm_up)
+            p99 = [f"{_p99(found, size, name) or 0:.1f}" for name in names]
+            rows.append([f"{size:,}", f"{figures.per_second:,.0f}", f"{before:,.0f}", f"{each:.1f}", *p99])
+    return report.table(heads, rows)
+
+
+def _pruning_text(found: Found) -> str:
+    pruning = Contest(found.rounds).median(_PRUNED, Setting.BARE)
+    rate = statistics.median(one.per_second for one in found.pruned)
+    rows = statistics.median(one.rows for one in found.pruned)
+    speed = pruning.per_second if pruning else 0.0
+    return f"While the relay prunes ({rows:,.0f} rows, {rate:,.0f} a second): {speed:,.0f} messages/s."
+
+
+def _fleets_text(fleets: Sequence[tuple[int, Figures]]) -> str:
+    heads = ("setting", "workers", "threads each", "messages/s", "CPU ms each", "requests each")
+    rows = [
+        [
+            one.setting,
+            str(workers),
+            str(one.threads),
+            f"{one.per_second:,.0f}",
+            f"{one.cpu_total_ms:.2f}",
+            f"{one.requests_total:.2f}",
+        ]
+        for workers, one in fleets
+    ]
+    return report.table(heads, rows)
+
+
+def _as_json(found: Found, options: Options) -> dict[str, Any]:
+    return {
+        "rounds": options.rounds,
+        "messages": options.load.messages,
+        "sizes": {
+            size: {
+                "before_mib": found.before_mib[size],
+                "runs": [one.as_json() for one in Contest(found.rounds).of(f"{size}", Setting.BARE)],
+                "seen": [asdict(one) for one in seen],
+            }
+            for size, seen in found.seen.items()
+        },
+        "pruning": {
+            "runs": [one.as_json() for one in Contest(found.rounds).of(_PRUNED, Setting.BARE)],
+            "pruned": [asdict(one) for one in found.pruned],
+        },
+        "fleets": [{"workers": workers, **one.as_json()} for workers, one in found.fleets],
+    }
