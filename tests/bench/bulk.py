@@ -2,7 +2,8 @@
 
 Of 100 payments one waits for an approval, 93 are completed, five cancelled, one failed. They were made evenly over the
 last 25 days, by twenty companies, so that with the usual retention nothing is old enough to be pruned. Each has three
-lines, its first audit row, an inbox row and a sent outbox row; what was paid or failed has its payout attempt.
+lines, its whole history in the audit log, an inbox row and a sent outbox row; what was paid or failed has its approval
+and its payout attempt. The hashes of the log are none of what it says.
 
 The rows pass no guard: triggers and foreign keys are off while they are loaded, and checks are not.
 """
@@ -10,7 +11,6 @@ The rows pass no guard: triggers and foreign keys are off while they are loaded,
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import md5
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -23,14 +23,11 @@ TABLES = (
     "payments",
     "payment_line_items",
     "payment_audit_log",
+    "payment_approvals",
     "payout_attempts",
     "message_inbox",
     "outbox",
 )
-_INDEXES = """
-SELECT indexname, indexdef FROM pg_indexes
-WHERE tablename = ANY(%s) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = indexname)
-"""
 #: Far more than usual, so that no checkpoint makes pages go into the log whole again and again.
 _LOG_SIZE = "8GB"
 #: What is known of each payment; the tables are filled from it.
@@ -60,9 +57,13 @@ SELECT payment_id, incident_id, vendor_id, company_id, 'back_office', 19500, 'US
        format('work:%s:%s:%s', incident_id, vendor_id, key), hash, '00000000-0000-4000-8000-00000000a001',
        CASE WHEN paid THEN md5('approver')::uuid END, CASE WHEN paid THEN at END, CASE WHEN paid THEN at END,
        CASE WHEN status = 'completed' THEN at END, CASE WHEN status = 'failed' THEN 'account_closed' END,
-       CASE WHEN status = 'cancelled' THEN 'rejected' END, jsonb_build_object('workCompletedAt', at), hash,
-       CASE status WHEN 'pending_approval' THEN 1 WHEN 'cancelled' THEN 2 ELSE 4 END, at, at
-FROM (SELECT *, status IN ('completed', 'failed') AS paid FROM seed) AS seed
+       CASE WHEN status = 'cancelled' THEN 'rejected' END, jsonb_build_object('workCompletedAt', at),
+       sha256(convert_to(number || ' ' || version, 'UTF8')), version, at, at
+FROM (
+    SELECT *, status IN ('completed', 'failed') AS paid,
+           CASE status WHEN 'pending_approval' THEN 1 WHEN 'cancelled' THEN 2 ELSE 4 END AS version
+    FROM seed
+) AS seed
 """
 _LINES = """
 INSERT INTO payment_line_items (
@@ -73,11 +74,26 @@ FROM seed, generate_series(1, 3) AS line
 """
 _AUDIT = """
 INSERT INTO payment_audit_log (
-    log_id, payment_id, seq, action, actor_id, actor_type, new_status, message_key, data, entry_hash, "timestamp"
+    log_id, payment_id, seq, action, actor_id, actor_type, previous_status, new_status, message_key, data, prev_hash,
+    entry_hash, "timestamp"
 )
-SELECT md5('log ' || number)::uuid, payment_id, 1, 'created', '00000000-0000-4000-8000-00000000a001', 'system',
-       'pending_approval', key, '{"source": "work_completed", "lineItemCount": 3, "requiredApprovals": 1}', hash, at
-FROM seed
+SELECT md5('log ' || number || ' ' || seq)::uuid, payment_id, seq, action,
+       CASE actor WHEN 'user' THEN md5('approver')::uuid ELSE '00000000-0000-4000-8000-00000000a001' END, actor,
+       previous, new, key, '{"source": "work_completed", "lineItemCount": 3, "requiredApprovals": 1}',
+       CASE WHEN seq > 1 THEN sha256(convert_to(number || ' ' || seq - 1, 'UTF8')) END,
+       sha256(convert_to(number || ' ' || seq, 'UTF8')), at
+FROM seed JOIN (
+    VALUES (1, 'created', 'system', NULL, 'pending_approval', '{pending_approval,cancelled,completed,failed}'::text[]),
+           (2, 'rejected', 'user', 'pending_approval', 'cancelled', '{cancelled}'),
+           (2, 'approved', 'user', 'pending_approval', 'approved', '{completed,failed}'),
+           (3, 'processing_started', 'system', 'approved', 'processing', '{completed,failed}'),
+           (4, 'payout_succeeded', 'system', 'processing', 'completed', '{completed}'),
+           (4, 'payout_failed', 'system', 'processing', 'failed', '{failed}')
+) AS step (seq, action, actor, previous, new, statuses) ON status = ANY(statuses)
+"""
+_APPROVALS = """
+INSERT INTO payment_approvals (payment_id, approver_id, level, role, message_key, approved_at)
+SELECT payment_id, md5('approver')::uuid, 1, 'admin', key, at FROM seed WHERE status IN ('completed', 'failed')
 """
 _ATTEMPTS = """
 INSERT INTO payout_attempts (
@@ -112,18 +128,22 @@ def template(ground: Ground, payments: int) -> str:
     """Make a database that holds so many payments, and return its name."""
     name = f"bench_grown_{payments}"
     ground.copy(TEMPLATE, name)
-    with _roomy_log(ground), psycopg.connect(ground.postgres.url(name), autocommit=True) as connection:
+    with _roomy_log(ground):
+        fill(ground.postgres.url(name), payments)
+    return name
+
+
+def fill(url: str, payments: int) -> None:
+    """Fill a database of ours that is empty, as its administrator."""
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute("SET synchronous_commit = off")
-        connection.execute("SET maintenance_work_mem = '256MB'")
         connection.execute(_SEED)
         connection.execute(_SOW, {"payments": payments, "companies": _COMPANIES})
-        with _without_indexes(connection):
-            for fill in (_PAYMENTS, _LINES, _AUDIT, _ATTEMPTS, _INBOX, _OUTBOX):
-                connection.execute(fill)
+        for statement in (_PAYMENTS, _LINES, _AUDIT, _APPROVALS, _ATTEMPTS, _INBOX, _OUTBOX):
+            connection.execute(statement)
         connection.execute("DROP TABLE seed")
         connection.execute("VACUUM (ANALYZE, FREEZE)")
-    return name
 
 
 def company() -> UUID:
@@ -140,14 +160,3 @@ def _roomy_log(ground: Ground) -> Iterator[None]:
     finally:
         back = sql.SQL("ALTER SYSTEM RESET max_wal_size")
         ground.administer(back, sql.SQL("SELECT pg_reload_conf()"), sql.SQL("CHECKPOINT"))
-
-
-@contextmanager
-def _without_indexes(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Take the indexes that enforce nothing away, and make them anew at the end: sooner done than kept up to date."""
-    found = connection.execute(_INDEXES, [list(TABLES)]).fetchall()
-    for name, _ in found:
-        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
-    yield
-    for _, definition in found:
-        connection.execute(definition)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ import psycopg
 
 from contracts.envelope import Arrival, Queue
 from contracts.inbound import parse
+from handlers.decision import Rules
 from handlers.process import process
 from store import db
 from store.db import PoolOptions
@@ -27,14 +29,15 @@ from store.flights import Flights, Slot, numbered
 from tests.bench import pgbench
 from tests.bench.contestants import Ours, detail
 from tests.bench.figures import Counts, Figures
-from tests.bench.ground import Ground, Run, Setting
+from tests.bench.ground import Ground, Setting
 from tests.bench.pgbench import Sent
 from tests.bench.processes import cpu_of_tree_s
 from tests.bench.throughput import Load
 from tests.kit.proofs import proof_of
 from workers import settings
 from workers.local.postgres import wheel_binaries
-from workers.local.processes import LOOPBACK, LocalStackError
+from workers.local.processes import LocalStackError
+from workers.sending import WORK_SOURCE
 
 #: Connections of pgbench, and its threads.
 CLIENTS: Mapping[Setting, int] = {Setting.BARE: 8, Setting.DEPLOYED: 16}
@@ -63,15 +66,13 @@ class Ceiling:
         """
         clients = threads or CLIENTS[setting]
         with ground.run(setting, ours=True) as run:
-            script = run.ground.home / f"{run.name}.sql"
-            script.write_text(captured_script(run))
-            before = _rows(run)
-            servers = ground.servers()
-            cpu_s = cpu_of_tree_s(servers["postgres"])
-            found = _pgbench(run, script.name, clients, max(1, load.messages * _TIMES // clients))
-            cpu_s = cpu_of_tree_s(servers["postgres"]) - cpu_s
-            _verify(before, _rows(run), found["done"])
-        done = int(found["done"])
+            rules = settings.load(run.running.environment("worker")).rules()
+            url, path = run.running.database_urls["worker"], ground.home / f"{run.name}.sql"
+            path.write_text(captured_script(url, rules))
+            before, cpu_s = rows(run.database_url), _postgres_cpu_s(ground)
+            found = repeated(url, path, clients, load.messages * _TIMES // clients)
+            cpu_s = _postgres_cpu_s(ground) - cpu_s
+            verify(before, rows(run.database_url), done := int(found["done"]))
         return Figures(
             contestant=self.name,
             setting=setting,
@@ -83,25 +84,27 @@ class Ceiling:
         )
 
 
-def captured_script(run: Run) -> str:
-    """Return the script for pgbench, from two messages that are handled in the run's database."""
-    first, second = captured(run)
-    with psycopg.connect(run.running.database_urls["worker"]) as connection:
+def _postgres_cpu_s(ground: Ground) -> float:
+    return cpu_of_tree_s(ground.servers()["postgres"])
+
+
+def captured_script(url: str, rules: Rules) -> str:
+    """Return the script for pgbench, from two messages that are handled in a database."""
+    first, second = captured(url, rules)
+    with psycopg.connect(url) as connection:
         types = [_types(connection, one.text) for one in first]
     return pgbench.script(first, second, types)
 
 
-def captured(run: Run) -> tuple[list[Sent], list[Sent]]:
+def captured(url: str, rules: Rules) -> tuple[list[Sent], list[Sent]]:
     """Handle two messages, and return what each sent to the database."""
-    url = run.running.database_urls["worker"]
+    both = []
     with db.open_pool(url, PoolOptions(size_min=1, size_max=1)) as pool, _listening() as heard:
         pool.wait()
-        rules = settings.load(run.running.environment("worker")).rules()
-        both = []
         for _ in range(2):
             heard.clear()
             arrival = Arrival(Queue.EVENTS, str(uuid4()), datetime.now(UTC))
-            parsed = parse(Ours({}).body(detail()), arrival, sources=frozenset({"roadcall.incident"}))
+            parsed = parse(Ours({}).body(detail()), arrival, sources=frozenset({WORK_SOURCE}))
             process(pool, parsed, rules, proof_of(parsed))
             both.append(_counted_anew(heard))
     return both[0], both[1]
@@ -148,13 +151,18 @@ def _types(connection: psycopg.Connection[Any], text: str) -> list[str]:
     return ["bpchar" if name == "character" else name for name in row[0]] if row else []
 
 
-def _pgbench(run: Run, script: str, clients: int, each: int) -> dict[str, float]:
-    where = urlsplit(run.running.database_urls["worker"])
-    options = f"-n -M prepared -c {clients} -j {min(_JOBS, clients)} -t {each} -D n=0 -f {script}"
-    login = f"-h {LOOPBACK} -p {where.port} -U {where.username} {run.name}"
+def repeated(url: str, script: Path, clients: int, each: int) -> dict[str, float]:
+    """Let pgbench send a script so often on each of so many connections; return what it says, by the names of _FACTS.
+
+    Raises:
+        LocalStackError: it failed; the text says why.
+    """
+    where = urlsplit(url)
+    options = f"-n -M prepared -c {clients} -j {min(_JOBS, clients)} -t {each} -D n=0 -f {script.name}"
+    login = f"-h {where.hostname} -p {where.port} -U {where.username} {where.path[1:]}"
     done = subprocess.run(
         [wheel_binaries() / "pgbench", *options.split(), *login.split()],
-        cwd=run.ground.home,
+        cwd=script.parent,
         env={"PATH": os.defpath, "PGPASSWORD": where.password or "", "PGOPTIONS": _SESSION, "PGSSLMODE": "disable"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -162,19 +170,26 @@ def _pgbench(run: Run, script: str, clients: int, each: int) -> dict[str, float]
         check=False,
         timeout=_WITHIN_S,
     )
-    (run.ground.home / f"{run.name}-pgbench.log").write_text(done.stdout + done.stderr)
+    script.with_suffix(".log").write_text(done.stdout + done.stderr)
     found = {name: re.search(pattern, done.stdout, re.MULTILINE) for name, pattern in _FACTS.items()}
     if done.returncode or not all(found.values()):
         raise LocalStackError(f"pgbench failed:\n{done.stderr[-2_000:]}")
     return {name: float(match[1]) for name, match in found.items() if match}
 
 
-def _rows(run: Run) -> dict[str, int]:
-    return {table: run.query(f"SELECT count(*) AS n FROM {table}")[0]["n"] for table in _TABLES}
+def rows(url: str) -> dict[str, int]:
+    """Count the rows of the tables that a message writes to."""
+    with psycopg.connect(url) as connection:
+        counted = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone() for name in _TABLES}
+    return {name: row[0] for name, row in counted.items() if row}
 
 
-def _verify(before: dict[str, int], after: dict[str, int], done: float) -> None:
-    """Check that each transaction has left what one message leaves; before, there were two."""
-    wanted = {table: rows + int(done) * (rows // 2) for table, rows in before.items()}
+def verify(before: dict[str, int], after: dict[str, int], done: int) -> None:
+    """Check that each transaction has left what one message leaves; before, there were two.
+
+    Raises:
+        LocalStackError: it has not.
+    """
+    wanted = {name: count + done * (count // 2) for name, count in before.items()}
     if after != wanted:
-        raise LocalStackError(f"pgbench says {done:.0f} transactions, but the tables hold {after} and not {wanted}")
+        raise LocalStackError(f"pgbench says {done} transactions, but the tables hold {after} and not {wanted}")
