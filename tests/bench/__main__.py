@@ -50,6 +50,11 @@ requests per payment, each message committed once, each event at the sink. Ratio
 a machine that is busy with other things misleads them"""
 
 
+_OUT = """\
+where results are written (default: tests/bench/results; without this option, what only some took part in, or in one
+setting, is not written)"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what is asked; return the exit code."""
     given = _parser().parse_args(arguments)
@@ -61,10 +66,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LocalStackError, AssertionError) as trouble:
         sys.stderr.write(f"bench: could not be measured: {trouble}\nbench: logs are in {HOME}\n")
         return 2
-    print(f"{machine.line(machine.described())}\n\n{answer.text}\n\n{report.of_verdicts(answer.verdicts)}")
-    if not given.short and not given.tune:
-        _keep(answer, given.out / bench.file, given.bench)
+    print(_page(answer))
+    folder = _folder(given)
+    if folder is not None:
+        _keep(answer, folder / bench.file, given.bench)
     return 0 if all_met(answer.verdicts, counted_only=given.short) else 1
+
+
+def _page(answer: Answer) -> str:
+    parts = [machine.line(machine.described()), answer.text]
+    if answer.verdicts:
+        parts.append(report.of_verdicts(answer.verdicts))
+    return "\n\n".join(parts)
+
+
+def _folder(given: argparse.Namespace) -> Path | None:
+    """Return where results are to be written; those of a part replace nothing that is whole, unless one says where."""
+    if given.short or given.tune:
+        return None
+    partial = given.only or given.setting != "both"
+    return given.out or (None if partial else RESULTS)
 
 
 def _keep(answer: Answer, path: Path, name: str) -> None:
@@ -90,7 +111,7 @@ def _home() -> Iterator[Path]:
 
 
 def _options(given: argparse.Namespace, bench: Bench) -> Options:
-    usual = bench.short if given.short else bench.usual
+    usual = tuning.LOAD if given.tune else bench.short if given.short else bench.usual
     return Options(
         rounds=given.rounds or (1 if given.short else bench.rounds),
         load=Load(
@@ -130,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sizes", help="payments in the tables before a run of scale (default: 1000,10000,100000,1000000)")
     add("--short", action="store_true", help=_SHORT)
     add("--tune", action="store_true", help="find with how many threads each contestant is fastest, once, and print it")
-    add("--out", type=Path, default=RESULTS, metavar="DIR", help="where results are written (default: %(default)s)")
+    add("--out", type=Path, metavar="DIR", help=_OUT)
     return parser
 
 

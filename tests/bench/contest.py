@@ -41,11 +41,14 @@ def rotated(entrants: Sequence[Entrant], number: int) -> list[Entrant]:
 
 def told(found: Figures) -> str:
     """Return one run in a line."""
-    counts = "" if found.counts.agree else f", {found.counts}"
-    return (
-        f"{found.contestant}, {found.threads} threads: {found.per_second:,.0f} messages/s,"
-        f" {found.cpu_total_ms:.2f} ms CPU each, p50/p99 {found.p50_ms:,.0f}/{found.p99_ms:,.0f} ms{counts}"
-    )
+    parts = [f"{found.contestant}, {found.threads} threads: {found.per_second:,.0f} messages/s"]
+    if found.cpu_ms:
+        parts.append(f"{found.cpu_total_ms:.2f} ms CPU each")
+    if found.p50_ms:
+        parts.append(f"p50/p99 {found.p50_ms:,.0f}/{found.p99_ms:,.0f} ms")
+    if not found.counts.agree:
+        parts.append(f"{found.counts}")
+    return ", ".join(parts)
 
 
 def as_json(contest: Contest, titles: dict[str, str], options: Options) -> dict[str, Any]:

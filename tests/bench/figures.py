@@ -118,10 +118,12 @@ def _median(values: Sequence[Any]) -> Any:
         return Counts(*(sum(getattr(value, one.name) for value in values) for one in fields(Counts)))
     if isinstance(first, Mapping):
         keys = dict.fromkeys(key for value in values for key in value)
-        return {key: statistics.median(value.get(key, 0.0) for value in values) for key in keys}
-    if isinstance(first, str):
-        return first
-    return type(first)(statistics.median(values))
+        return {key: _middle([value.get(key, 0.0) for value in values]) for key in keys}
+    return first if isinstance(first, str) else type(first)(_middle(values))
+
+
+def _middle(values: Sequence[float]) -> float:
+    return round(statistics.median(values), 4)
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, float]:

@@ -35,14 +35,18 @@ _PRUNING = {
 _PRUNED = "pruning"
 _PRUNED_WITHIN_S = 300.0
 _MIB = 2**20
-_SIZES = "SELECT sum(pg_total_relation_size(name::regclass))::bigint AS n FROM unnest(%s::text[]) AS name"
+_GROWING = (bulk.TABLES, ("message_inbox",), ("outbox",))
+_SIZES_NOTE = """\
+KiB each: by how much the tables and their indexes have grown for each message; inbox, outbox: these two of them.
+Of the reads, 500 of each kind one after the other: their p99 in milliseconds."""
+_SIZES = "SELECT name, pg_total_relation_size(name::regclass) FROM unnest(%s::text[]) AS name"
 
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen at one size besides its figures; sizes of the tables in MiB, times in milliseconds."""
+    """What was seen at one size besides its figures; tables with their indexes in MiB, times in milliseconds."""
 
-    tables_mib: float = 0.0
+    tables_mib: dict[str, float] = field(default_factory=dict)
     p50_ms: dict[str, float] = field(default_factory=dict)
     p99_ms: dict[str, float] = field(default_factory=dict)
 
@@ -64,7 +68,7 @@ class Pruned:
 class Found:
     """Everything; `before_mib` is the size of the tables before a run."""
 
-    before_mib: dict[int, float] = field(default_factory=dict)
+    before_mib: dict[int, dict[str, float]] = field(default_factory=dict)
     rounds: list[list[Figures]] = field(default_factory=list)
     seen: dict[int, list[Seen]] = field(default_factory=dict)
     pruned: list[Pruned] = field(default_factory=list)
@@ -86,7 +90,7 @@ def run(ground: Ground, options: Options) -> Answer:
 def _template(ground: Ground, options: Options, size: int, found: Found) -> str:
     name = bulk.template(ground, size)
     found.before_mib[size] = _tables_mib(ground.postgres.url(name))
-    options.say(f"{size:,} payments are loaded: {found.before_mib[size]:,.0f} MiB")
+    options.say(f"{size:,} payments are loaded: {sum(found.before_mib[size].values()):,.0f} MiB")
     return name
 
 
@@ -126,10 +130,10 @@ def _measured(ground: Ground, options: Options, ours: Ours, grown: Grown) -> Fig
     return throughput.measure(ground, ours, Setting.BARE, threads, load, grown)
 
 
-def _tables_mib(database_url: str) -> float:
+def _tables_mib(database_url: str) -> dict[str, float]:
     with psycopg.connect(database_url) as connection:
-        row = connection.execute(_SIZES, [list(bulk.TABLES)]).fetchone()
-    return round(row[0] / _MIB, 1) if row else 0.0
+        sizes = connection.execute(_SIZES, [list(bulk.TABLES)]).fetchall()
+    return {name: round(size / _MIB, 3) for name, size in sizes}
 
 
 def _pruned(run: Run) -> Pruned:
@@ -192,16 +196,24 @@ def _text(found: Found, options: Options) -> str:
 def _sizes_text(found: Found, options: Options) -> str:
     contest = Contest(found.rounds)
     names = (reads.PENDING_OF_COMPANY, reads.PENDING_OF_ALL, reads.ONE)
-    heads = ("payments before", "messages/s", "tables MiB", "KiB each", *(f"{name}: p99 ms" for name in names))
+    heads = ("payments before", "messages/s", "tables MiB", "KiB each", "inbox", "outbox", *names)
     rows = []
     for size in options.sizes:
-        figures, seen = contest.median(f"{size}", Setting.BARE), found.seen[size]
+        figures = contest.median(f"{size}", Setting.BARE)
         if figures:
-            before, after = found.before_mib[size], statistics.median(one.tables_mib for one in seen)
-            each = (after - before) * 1024 / (figures.messages + options.load.warm_up)
+            before = f"{sum(found.before_mib[size].values()):,.0f}"
+            count = figures.messages + options.load.warm_up
+            each = [f"{_growth_kib(found, size, tables) / count:.1f}" for tables in _GROWING]
             p99 = [f"{_p99(found, size, name) or 0:.1f}" for name in names]
-            rows.append([f"{size:,}", f"{figures.per_second:,.0f}", f"{before:,.0f}", f"{each:.1f}", *p99])
-    return report.table(heads, rows)
+            rows.append([f"{size:,}", f"{figures.per_second:,.0f}", before, *each, *p99])
+    return f"{report.table(heads, rows)}\n\n{_SIZES_NOTE}"
+
+
+def _growth_kib(found: Found, size: int, tables: Sequence[str]) -> float:
+    """Return by how much some tables have grown in a run."""
+    before = sum(found.before_mib[size][name] for name in tables)
+    after = statistics.median(sum(seen.tables_mib[name] for name in tables) for seen in found.seen[size])
+    return (after - before) * 1024
 
 
 def _pruning_text(found: Found) -> str:

@@ -1,5 +1,6 @@
 """What people see: tables that are in line, a picture that can be drawn, options that mean what they say."""
 
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 
 from tests.bench import __main__ as bench
 from tests.bench import contest, plot, report, tuning
+from tests.bench.command import RESULTS
 from tests.bench.figures import Contest, Figures
 from tests.bench.ground import Setting
 from tests.bench.memory import Look, slope_kib, spread
@@ -87,6 +89,24 @@ def test_a_short_run_is_short_and_a_long_one_as_long_as_asked():
     asked = bench._options(parse(words.split()), throughput)
     assert (asked.rounds, asked.load.messages, asked.load.paced_s) == (2, 50, 0)
     assert (asked.settings, asked.chosen("ours"), asked.chosen("ceiling")) == ((Setting.BARE,), True, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        ("", RESULTS),
+        ("--rounds 1", RESULTS),
+        ("--short", None),
+        ("--short --out here", None),
+        ("--tune", None),
+        ("--only ours", None),
+        ("--setting bare", None),
+        ("--only ours --out here", Path("here")),
+        ("--out here", Path("here")),
+    ],
+)
+def test_what_is_measured_in_part_replaces_no_results(words, folder):
+    assert bench._folder(bench._parser().parse_args(words.split())) == folder
 
 
 def test_sizes_are_numbers_in_order():

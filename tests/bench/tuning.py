@@ -1,27 +1,27 @@
 """With how many threads each contestant is fastest, in each setting: `--tune`. The outcome belongs into `roster`."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from tests.bench import report
 from tests.bench.command import Answer, Options
 from tests.bench.ground import Ground, Setting
 from tests.bench.roster import ALL, Fleet
+from tests.bench.throughput import Load
 
 #: What is tried.
 THREADS = (2, 4, 8, 16, 32)
+LOAD = Load(messages=2_000, paced_s=0)
 
 
 def run(ground: Ground, options: Options) -> Answer:
     """Try each number of threads once."""
-    load = replace(options.load, paced_s=0)
     found: dict[tuple[str, Setting], dict[int, float]] = {}
     for setting in options.settings:
         for fleet in (one for one in ALL if isinstance(one, Fleet) and options.chosen(one.name)):
             tried = found[fleet.name, setting] = {}
             for threads in THREADS:
-                tried[threads] = fleet.measure(ground, setting, load, threads).per_second
+                tried[threads] = fleet.measure(ground, setting, options.load, threads).per_second
                 options.say(f"{setting}, {fleet.name}, {threads} threads: {tried[threads]:,.0f} messages/s")
     heads = ("messages/s by threads", "setting", *map(str, THREADS), "best")
     rows = [[name, setting, *_cells(tried), str(best(tried))] for (name, setting), tried in found.items()]
