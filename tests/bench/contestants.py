@@ -134,7 +134,10 @@ class Ours:
 
     def owes(self, run: Run) -> int:
         """Return how many rows of the outbox are unsent."""
-        return int(run.query("SELECT count(*) AS n FROM outbox WHERE published_at IS NULL")[0]["n"])
+        unsent = (
+            "SELECT count(*) AS n FROM outbox WHERE published_at IS NULL AND failed_at IS NULL"  # as its index says
+        )
+        return int(run.query(unsent)[0]["n"])
 
     def ended_at(self, run: Run) -> float:
         """Return when the relay had marked the last row as sent."""

@@ -1,14 +1,14 @@
 """Whether it costs the same when there is more of everything: rows in the tables, processes, threads.
 
-Each size is measured in each round, so that their ratios are taken within a round. At one size the relay prunes
-meanwhile, with the shortest retention that it takes: 18 days for the inbox, one for the outbox.
+Each size is measured in each round, so that their ratios are taken within a round. The largest is measured once more
+while the relay prunes, with the shortest retention that it takes: 18 days for the inbox, one for the outbox.
 """
 
 import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -21,19 +21,19 @@ from tests.bench.ground import Ground, Run, Setting
 from tests.bench.roster import THREADS
 from tests.bench.targets import Target, Verdict, counts
 from tests.bench.throughput import Grown
-from tests.kit import sqs
 
 PROCESSES, POOLS = (1, 2, 4), (4, 8, 16, 32, 64)
 #: All together have no more than this many threads: Postgres takes a hundred connections.
 _THREADS_MAX = 80
-#: The size at which is pruned, or the largest below.
-_PRUNED_SIZE = 100_000
 _PRUNING = {
     "PAYMENTS_INBOX_RETENTION_DAYS": "18",
     "PAYMENTS_OUTBOX_RETENTION_DAYS": "1",
 }
 _PRUNED = "pruning"
-_PRUNED_WITHIN_S = 300.0
+_OLD_LEFT = """
+SELECT (SELECT count(*) FROM message_inbox WHERE received_at < to_timestamp(%(began)s))
+     + (SELECT count(*) FROM outbox WHERE created_at < to_timestamp(%(began)s)) AS n
+"""
 _MIB = 2**20
 _GROWING = (bulk.TABLES, ("message_inbox",), ("outbox",))
 _SIZES_NOTE = """\
@@ -99,9 +99,9 @@ def _round(ground: Ground, options: Options, templates: Mapping[int, str], found
     for size in sorted(templates, reverse=number % 2 == 1):
         figures.append(_at_size(ground, options, templates[size], size, found))
         options.say(f"round {number + 1}, {size:,} payments: {figures[-1].per_second:,.0f} messages/s")
-    pruned = max((size for size in templates if size <= _PRUNED_SIZE), default=min(templates))
-    figures.append(_while_pruning(ground, options, templates[pruned], found))
-    options.say(f"round {number + 1}, pruning of {pruned:,}: {figures[-1].per_second:,.0f} messages/s")
+    largest = max(templates)
+    figures.append(_while_pruning(ground, options, templates[largest], largest, found))
+    options.say(f"round {number + 1}, pruning of {largest:,}: {figures[-1].per_second:,.0f} messages/s")
     return figures
 
 
@@ -118,9 +118,9 @@ def _at_size(ground: Ground, options: Options, template: str, size: int, found: 
     return replace(figures, contestant=f"{size}")
 
 
-def _while_pruning(ground: Ground, options: Options, template: str, found: Found) -> Figures:
+def _while_pruning(ground: Ground, options: Options, template: str, size: int, found: Found) -> Figures:
     def look(run: Run) -> None:
-        found.pruned.append(_pruned(run))
+        found.pruned.append(_pruned(run, size))
 
     return replace(_measured(ground, options, Ours({}, more=_PRUNING), Grown(template, look)), contestant=_PRUNED)
 
@@ -136,19 +136,16 @@ def _tables_mib(database_url: str) -> dict[str, float]:
     return {name: round(size / _MIB, 3) for name, size in sizes}
 
 
-def _pruned(run: Run) -> Pruned:
-    """Return what the relay's own log says of its first pruning, once that is over."""
+def _pruned(run: Run, size: int) -> Pruned:
+    """Return how many of the old rows are gone, since the relay has begun, and until it was done or until now."""
     log_path = next(process.child.program.log_path for process in run.processes if process.name == "relay")
-
-    def events() -> dict[str, Any]:
-        lines = [json.loads(line) for line in log_path.read_text().splitlines() if line.startswith("{")]
-        return {line["event"]: line for line in reversed(lines)}
-
-    sqs.until(lambda: "pruned" in events(), what="the end of the pruning", within_s=_PRUNED_WITHIN_S, every_s=0.5)
-    told = events()
-    began, ended = (datetime.fromisoformat(told[name]["ts"]) for name in ("relay started", "pruned"))
-    rows = told["pruned"]["message_inbox"] + told["pruned"]["outbox"]
-    return Pruned(rows, (ended - began).total_seconds())
+    lines = [json.loads(line) for line in log_path.read_text().splitlines() if line.startswith("{")]
+    at = {line["event"]: datetime.fromisoformat(line["ts"]) for line in reversed(lines)}
+    until = at.get("pruned", datetime.now(UTC))
+    with psycopg.connect(run.database_url) as connection:
+        row = connection.execute(_OLD_LEFT, {"began": run.began}).fetchone()
+    # There were as many of each as payments.
+    return Pruned(2 * size - (row[0] if row else 0), round((until - at["relay started"]).total_seconds(), 2))
 
 
 def _fleets(ground: Ground, options: Options, setting: Setting) -> list[tuple[int, Figures]]:
@@ -189,7 +186,7 @@ def _p99(found: Found, size: int, *names: str) -> float | None:
 def _text(found: Found, options: Options) -> str:
     parts = []
     if found.rounds:
-        parts = [_sizes_text(found, options), _pruning_text(found)]
+        parts = [_sizes_text(found, options), _pruning_text(found, options)]
     return "\n\n".join([*parts, _fleets_text(found.fleets)])
 
 
@@ -216,12 +213,16 @@ def _growth_kib(found: Found, size: int, tables: Sequence[str]) -> float:
     return (after - before) * 1024
 
 
-def _pruning_text(found: Found) -> str:
-    pruning = Contest(found.rounds).median(_PRUNED, Setting.BARE)
+def _pruning_text(found: Found, options: Options) -> str:
+    contest = Contest(found.rounds)
+    pruning = contest.median(_PRUNED, Setting.BARE)
+    share = contest.ratio(lambda one: one.per_second, _PRUNED, f"{max(options.sizes)}", Setting.BARE)
     rate = statistics.median(one.per_second for one in found.pruned)
-    rows = statistics.median(one.rows for one in found.pruned)
     speed = pruning.per_second if pruning else 0.0
-    return f"While the relay prunes ({rows:,.0f} rows, {rate:,.0f} a second): {speed:,.0f} messages/s."
+    return (
+        f"With {max(options.sizes):,} payments, while the relay prunes {rate:,.0f} rows a second:"
+        f" {speed:,.0f} messages/s, {share or 0:.2f} x of what it is otherwise."
+    )
 
 
 def _fleets_text(fleets: Sequence[tuple[int, Figures]]) -> str:
