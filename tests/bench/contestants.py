@@ -134,9 +134,8 @@ class Ours:
 
     def owes(self, run: Run) -> int:
         """Return how many rows of the outbox are unsent."""
-        unsent = (
-            "SELECT count(*) AS n FROM outbox WHERE published_at IS NULL AND failed_at IS NULL"  # as its index says
-        )
+        # In the words of its index: large tables would be read whole while others are measured.
+        unsent = "SELECT count(*) AS n FROM outbox WHERE published_at IS NULL AND failed_at IS NULL"
         return int(run.query(unsent)[0]["n"])
 
     def ended_at(self, run: Run) -> float:
