@@ -11,7 +11,7 @@ POSTGRES_15_BIN ?= /usr/lib/postgresql/15/bin
 SIDE_BY_SIDE := -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run observe screenshots test test-long test-postgres-15 drills storm payouts contention sweep fuzz mutations check format golden lock clean
+.PHONY: help setup run observe screenshots test test-long test-postgres-15 drills storm payouts contention sweep fuzz mutations bench bench-scale bench-latency bench-memory check format golden lock clean
 .NOTPARALLEL:
 
 # A heading before each step, so that a failure says where it belongs.
@@ -77,6 +77,21 @@ fuzz: $(READY) ## Feed hostile bodies to parser, decisions and the real queue; M
 
 mutations: $(READY) ## Break the code on purpose, one guarantee at a time, and show which test notices (2 minutes)
 	@$(BIN)/python -m tests.mutations $(ARGS)
+
+bench = $(BIN)/python -m tests.bench $(1) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MESSAGES),--messages $(MESSAGES)) \
+    $(if $(SHORT),--short) $(ARGS)
+
+bench: $(READY) ## Measure ours beside three rivals and the ceiling, on loopback and as deployed (40 minutes); ROUNDS=N (5), SHORT=1 takes 2
+	@$(call bench,throughput)
+
+bench-scale: $(READY) ## Measure ours with 1,000 to 1,000,000 payments in the tables, more processes, more threads (40 minutes); ROUNDS=N (3), SHORT=1
+	@$(call bench,scale)
+
+bench-latency: $(READY) ## Send MESSAGES=N (200) one at a time through an idle fleet: send, commit, event at the sink (3 minutes); SHORT=1
+	@$(call bench,latency)
+
+bench-memory: $(READY) ## Send MESSAGES=N (200,000) through one worker and watch its memory (15 minutes); SHORT=1
+	@$(call bench,memory)
 
 check: $(READY) ## Format, lint, types, import contracts and templates; stops at the first that fails
 	@$(call step,ruff format)

@@ -4,11 +4,12 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
+from tests.bench.figures import Counts
 from tests.bench.ground import Run, Setting
 from tests.bench.processes import Measured
 from tests.bench.rivals import bodies, work
@@ -27,19 +28,23 @@ READY_S = 60.0
 
 
 class Contestant(Protocol):
-    """One way to have work paid.
+    """One way to have work paid."""
 
-    Attributes:
-        name: in the results.
-        title: for people.
-        ours: whether it is this service, with its schema.
-        threads: how many serve it best, by setting.
-    """
+    @property
+    def name(self) -> str:
+        """What it is called in the results."""
 
-    name: str
-    title: str
-    ours: bool
-    threads: Mapping[Setting, int]
+    @property
+    def title(self) -> str:
+        """What people call it."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is this service, with its schema."""
+
+    @property
+    def threads(self) -> Mapping[Setting, int]:
+        """How many serve it best, by setting."""
 
     def start(self, run: Run, threads: int) -> None:
         """Start its processes and wait until they take messages."""
@@ -52,6 +57,9 @@ class Contestant(Protocol):
 
     def ended_at(self, run: Run) -> float:
         """Return when its last effect was there, in seconds since 1970."""
+
+    def counts(self, run: Run, sent: int, payments: int) -> Counts:
+        """Return what must be equal at the end of a run in which so much was sent and made."""
 
 
 def detail() -> dict[str, Any]:
@@ -66,16 +74,23 @@ _COMMITTED = "extract(epoch FROM pg_xact_commit_timestamp(xmin))"
 
 def committed(run: Run, *, after: float = 0.0) -> dict[str, float]:
     """Return when each payment was committed, by its incident; those that were committed after a time."""
-    rows = run.query(f"SELECT incident_id::text AS id, {_COMMITTED}::float8 AS at FROM payments")
-    return {row["id"]: row["at"] for row in rows if row["at"] > after}
+    text = f"SELECT incident_id::text AS id, {_COMMITTED}::float8 AS at FROM payments WHERE {_COMMITTED} > %s"
+    return {row["id"]: row["at"] for row in run.query(text, after)}
 
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """This service: a worker and a relay, with production's settings and everything on."""
+    """This service: a worker and a relay, with production's settings and everything on.
+
+    Attributes:
+        threads: of each worker.
+        workers: how many processes.
+        more: settings that are other ones than in production.
+    """
 
     threads: Mapping[Setting, int]
     workers: int = 1
+    more: Mapping[str, str] = field(default_factory=dict)
     name: str = "ours"
     title: str = "Roadcall Payments"
     ours: bool = True
@@ -85,7 +100,7 @@ class Ours:
         roles = ["relay", *("worker" for _ in range(self.workers))]
         members = [self._member(run, role, threads) for role in roles]
         for process, port in members:
-            process.child.wait_until(partial(_is_ready, port), READY_S)
+            process.child.wait_until(partial(is_ready, port), READY_S)
             run.processes.append(process)
 
     def _member(self, run: Run, role: str, threads: int) -> tuple[Measured, int]:
@@ -96,6 +111,7 @@ class Ours:
             "PAYMENTS_WORKER_THREADS": str(threads),
             "PAYMENTS_POOL_SIZE_MAX": str(max(10, threads)),
             "PAYMENTS_HEALTH_PORT": str(port),
+            **self.more,
         }
         log_path = run.ground.home / f"{run.name}-{role}-{len(run.processes)}.log"
         return Measured.start(run.stack, role, "workers.cli", role, env=env, log_path=log_path), port
@@ -118,14 +134,22 @@ class Ours:
 
     def owes(self, run: Run) -> int:
         """Return how many rows of the outbox are unsent."""
-        return int(run.query("SELECT count(*) AS n FROM outbox WHERE published_at IS NULL")[0]["n"])
+        # In the words of its index: large tables would be read whole while others are measured.
+        unsent = "SELECT count(*) AS n FROM outbox WHERE published_at IS NULL AND failed_at IS NULL"
+        return int(run.query(unsent)[0]["n"])
 
     def ended_at(self, run: Run) -> float:
         """Return when the relay had marked the last row as sent."""
         return float(run.query("SELECT extract(epoch FROM max(published_at))::float8 AS at FROM outbox")[0]["at"])
 
+    def counts(self, run: Run, sent: int, payments: int) -> Counts:
+        """Return also the events of this run, and how many different ones the bus has taken."""
+        text = f"SELECT count(*) AS n FROM outbox WHERE destination = 'bus' AND {_COMMITTED} > %s"
+        came = {entry["detail"]["eventId"] for entry in run.published()}
+        return Counts(sent, payments, run.query(text, run.began)[0]["n"], len(came))
 
-def _is_ready(port: int) -> bool:
+
+def is_ready(port: int) -> bool:
     with suppress(OSError), urllib.request.urlopen(f"http://{LOOPBACK}:{port}/ready", timeout=2) as answer:
         return answer.status == 200
     return False
@@ -169,3 +193,8 @@ class Rival:
     def ended_at(self, run: Run) -> float:
         """Return when its last payment was committed."""
         return max(committed(run).values())
+
+    def counts(self, run: Run, sent: int, payments: int) -> Counts:
+        """Return the payments: there are no events."""
+        del run
+        return Counts(sent, payments)

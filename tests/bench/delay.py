@@ -13,12 +13,31 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from workers.local.processes import LOOPBACK
 
 CHUNK_BYTES = 262_144
 #: prctl(2): how late a timer may be, in nanoseconds; 50 microseconds by default.
 _PR_SET_TIMERSLACK, _SLACK_NS = 29, 1_000
+
+
+@dataclass(eq=False)
+class End:
+    """One end of a connection through the proxy: a client, or the server.
+
+    Attributes:
+        socket: does not block.
+        backlog: what has arrived for it and could not be handed over yet; nothing at all stands for the end.
+        heard: whether it has said its last.
+        told: whether it knows that nothing more comes.
+    """
+
+    socket: socket.socket
+    backlog: deque[bytes] = field(default_factory=deque)
+    heard: bool = False
+    told: bool = False
+    other: "End" = field(init=False, repr=False)
 
 
 class Delay:
@@ -28,10 +47,9 @@ class Delay:
         self._server_port = server_port
         self._one_way_s = round_trip_s / 2
         self._listener = socket.create_server((LOOPBACK, 0), backlog=256)
-        self._others: dict[socket.socket, socket.socket] = {}
-        self._open: set[socket.socket] = set()
-        #: What is under way: when it arrives, where, and what; nothing at all stands for the end of the connection.
-        self._under_way: deque[tuple[float, socket.socket, bytes]] = deque()
+        self._ends: dict[socket.socket, End] = {}
+        #: What is under way: when it arrives, where, and what.
+        self._under_way: deque[tuple[float, End, bytes]] = deque()
 
     @property
     def port(self) -> int:
@@ -42,47 +60,69 @@ class Delay:
         """Pass on, for ever."""
         while True:
             wait_s = max(0.0, self._under_way[0][0] - time.monotonic()) if self._under_way else None
-            readable, _, _ = select.select([self._listener, *self._open], [], [], wait_s)
+            talking = [end.socket for end in self._ends.values() if not end.heard]
+            waiting = [end.socket for end in self._ends.values() if end.backlog]
+            readable, writable, _ = select.select([self._listener, *talking], waiting, [], wait_s)
             for ready in readable:
                 if ready is self._listener:
                     self._accept()
                 else:
-                    self._take(ready)
+                    self._take(self._ends[ready])
+            for ready in writable:
+                if end := self._ends.get(ready):  # else it went with its other end, just now
+                    self._hand_over(end)
             self._deliver()
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
-        server = socket.create_connection((LOOPBACK, self._server_port))
-        for end in (client, server):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._others |= {client: server, server: client}
-        self._open |= {client, server}
+        try:
+            server = socket.create_connection((LOOPBACK, self._server_port))
+        except OSError:  # it is away, which the client finds out as it would without us
+            client.close()
+            return
+        ends = [End(client), End(server)]
+        for end, other in (ends, reversed(ends)):
+            end.other = other
+            end.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end.socket.setblocking(False)
+            self._ends[end.socket] = end
 
-    def _take(self, source: socket.socket) -> None:
+    def _take(self, source: End) -> None:
         data = b""
         with suppress(OSError):  # a reset is an end as well
-            data = source.recv(CHUNK_BYTES)
-        self._under_way.append((time.monotonic() + self._one_way_s, self._others[source], data))
-        if not data:
-            self._open.discard(source)  # nothing more comes from there
+            data = source.socket.recv(CHUNK_BYTES)
+        source.heard = not data
+        self._under_way.append((time.monotonic() + self._one_way_s, source.other, data))
 
     def _deliver(self) -> None:
         now = time.monotonic()
         while self._under_way and self._under_way[0][0] <= now:
             _, target, data = self._under_way.popleft()
-            with suppress(OSError):  # it has left meanwhile; its own end is told to the other side
-                if data:
-                    target.sendall(data)
-                else:
-                    target.shutdown(socket.SHUT_WR)
-            if not data and target not in self._open:
-                self._close(target)
+            target.backlog.append(data)
+            self._hand_over(target)
 
-    def _close(self, end: socket.socket) -> None:
-        other = self._others.pop(end)
-        del self._others[other]
-        end.close()
-        other.close()
+    def _hand_over(self, target: End) -> None:
+        """Give an end what has arrived for it, as far as it takes it now."""
+        try:
+            while target.backlog:
+                data = target.backlog.popleft()
+                if not data:
+                    target.told = True
+                    target.socket.shutdown(socket.SHUT_WR)
+                elif rest := data[target.socket.send(data) :]:
+                    target.backlog.appendleft(rest)
+        except BlockingIOError:
+            target.backlog.appendleft(data)
+        except OSError:  # it has left; what it says of that itself is told to the other side
+            target.told = target.told or b"" in target.backlog
+            target.backlog.clear()
+        if target.told and target.other.told:
+            self._close(target)
+
+    def _close(self, end: End) -> None:
+        for one in (end, end.other):
+            if self._ends.pop(one.socket, None):
+                one.socket.close()
 
 
 def main() -> None:

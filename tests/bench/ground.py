@@ -6,6 +6,7 @@ Postgres one, which is what a container in the same region lives with.
 
 import json
 import os
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,8 @@ from workers.roles.migrate import run_migrate
 
 #: Of a round trip to AWS in the same region, and to the database in the same zone; in seconds.
 AWS_ROUND_TRIP_S, POSTGRES_ROUND_TRIP_S = 0.010, 0.001
-_TEMPLATE = "bench_template"
+#: The database that every run of ours begins with: migrated and empty.
+TEMPLATE = "bench_template"
 #: What is asked of SQS by the benchmark itself while it waits.
 _OUR_OWN = "GetQueueAttributes"
 #: Commit times are read from Postgres itself; statements are counted for the profiles.
@@ -83,8 +85,8 @@ class Ground:
         self.ways[Setting.DEPLOYED] = Way(
             self._far(stack, "sqs", self.sqs_url), self._far(stack, "bus", bus_url), self._far_postgres(stack)
         )
-        ensure_database(self.postgres.url("postgres"), _TEMPLATE)
-        bare = self._running(self.postgres.url(_TEMPLATE), "", {})
+        ensure_database(self.postgres.url("postgres"), TEMPLATE)
+        bare = self._running(self.postgres.url(TEMPLATE), "", {})
         run_migrate(settings.load({**bare.environment(), "PAYMENTS_EVENT_QUEUE_URL": ""}))
         self._users = with_logins(bare, home).database_urls
         self.runs = 0
@@ -130,36 +132,56 @@ class Ground:
             return Counter({name: count for name, count in json.loads(answer.read()).items() if name != _OUR_OWN})
 
     @contextmanager
-    def run(self, setting: Setting, *, ours: bool) -> Iterator["Run"]:
-        """Make a database and queues for one run; everything that it has started is stopped at the end."""
+    def run(self, setting: Setting, *, ours: bool, template: str | None = None) -> Iterator["Run"]:
+        """Make a database and queues for one run; everything that it has started is stopped at the end.
+
+        Args:
+            setting: how far away the servers are.
+            ours: whether the database has this service's schema; else it is empty.
+            template: another database to copy.
+        """
         self.runs += 1
         name = f"bench{self.runs}"
         database = sql.Identifier(name)
-        template = sql.Identifier(_TEMPLATE if ours else "template0")
-        self._administer(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(database, template))
+        self.copy(template or (TEMPLATE if ours else "template0"), name)
         way = self.ways[setting]
         queues = fauxqs.create_queues(self.client, prefix=f"{name}-")
         running = self._running(self.postgres.url(name), name, queues, way)
         try:
             with ExitStack() as stack:
-                yield Run(self, name, way, running, stack)
+                yield Run(self, name, way, running, stack, self.record.stat().st_size)
         finally:
-            self._administer(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+            self.administer(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
-    def _administer(self, statement: sql.Composed) -> None:
+    def copy(self, template: str, name: str) -> None:
+        """Make a database as a copy of another one."""
+        # As files: through the log, a large one would take its time.
+        make = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+        self.administer(make.format(sql.Identifier(name), sql.Identifier(template)))
+
+    def administer(self, *statements: sql.SQL | sql.Composed) -> None:
+        """Do what concerns the server and none of its databases."""
         with psycopg.connect(self.postgres.url("postgres"), autocommit=True) as connection:
-            connection.execute(statement)
+            for statement in statements:
+                connection.execute(statement)
 
 
 @dataclass
 class Run:
-    """One run of one contestant: what it has for itself, and its processes."""
+    """One run of one contestant: what it has for itself, and its processes.
+
+    Attributes:
+        recorded: how much of the bus's record is of earlier runs, in bytes.
+        began: when it began, in seconds since 1970.
+    """
 
     ground: Ground
     name: str
     way: Way
     running: Running
     stack: ExitStack
+    recorded: int = 0
+    began: float = field(default_factory=time.time)
     processes: list[Measured] = field(default_factory=list)
 
     @property
@@ -192,7 +214,9 @@ class Run:
 
     def published(self) -> list[dict[str, Any]]:
         """What the bus has taken of this run, in order."""
-        return [entry for entry in bus.recorded(self.ground.record) if entry["bus"] == self.name]
+        with self.ground.record.open("rb") as lines:
+            lines.seek(self.recorded)
+            return [entry for entry in bus.parsed(lines) if entry["bus"] == self.name]
 
 
 def _postgres(home: Path, stack: ExitStack) -> postgres.Server:

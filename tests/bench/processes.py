@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,15 +26,16 @@ class Measured:
     def start(
         cls, stack: ExitStack, name: str, module: str, *arguments: str, env: Mapping[str, str], log_path: Path
     ) -> "Measured":
-        """Start a Python module; it is stopped with `stack`."""
+        """Start a Python module; it is killed with `stack`: what it would end in good order goes with it anyway."""
         program = Program(
             argv=[sys.executable, "-m", module, *arguments],
             env={"PATH": os.defpath, "TZ": "UTC", **env},
             log_path=log_path,
             name=name,
+            stop_signal=signal.SIGKILL,
             cwd=PROJECT_ROOT,
         )
-        return cls(name, start(stack, program, stop_seconds=30))
+        return cls(name, start(stack, program))
 
     def cpu_s(self) -> float:
         """CPU time used so far, by the program and by the kernel for it."""
@@ -65,8 +66,11 @@ def cpu_s(pid: int) -> float:
 
 def cpu_of_tree_s(pid: int) -> float:
     """Return the CPU time of a process and of the children that it has now: Postgres with its backends."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return cpu_s(pid) + sum(cpu_s(int(child)) for child in children)
+    total = 0.0
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now, and its parent has its time
+            total += cpu_s(int(child))
+    return total + cpu_s(pid)
 
 
 def _status_mib(pid: int, name: str) -> float:

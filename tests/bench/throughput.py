@@ -1,18 +1,15 @@
 """One run: how many messages a second a contestant takes, and what each of them costs."""
 
-import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from tests.bench.contestants import Contestant, committed, detail
+from tests.bench.figures import Figures, percentiles
 from tests.bench.ground import Ground, Run, Setting
 from tests.bench.processes import cpu_of_tree_s
 from tests.kit import sqs
 
-#: What is handled before anything is measured: imports, caches, prepared statements.
-WARM_UP = 400
 #: How often the pacer sends, in seconds.
 PACE_S = 0.02
 #: What the requests of one side are called in the results; the rest is SQS's.
@@ -21,38 +18,17 @@ PUT_EVENTS = "PutEvents"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much is asked of a contestant: messages in a heap, and for how long at half of its own best."""
+    """How much is asked of a contestant.
+
+    Attributes:
+        messages: lie in a heap when it begins.
+        paced_s: for how long messages come at half of its own best.
+        warm_up: messages that are handled before anything is measured: imports, caches, prepared statements.
+    """
 
     messages: int = 6_000
     paced_s: float = 8.0
-
-
-@dataclass(slots=True)
-class Figures:
-    """What was measured of one run; CPU in milliseconds per message, latency in milliseconds, memory in MiB."""
-
-    contestant: str
-    setting: Setting
-    threads: int
-    messages: int
-    per_second: float
-    cpu_ms: dict[str, float]
-    requests: dict[str, float]
-    servers_cpu_ms: dict[str, float]
-    peak_mib: dict[str, float] = field(default_factory=dict)
-    paced_per_second: float = 0.0
-    p50_ms: float = 0.0
-    p99_ms: float = 0.0
-
-    @property
-    def cpu_total_ms(self) -> float:
-        """Of all its processes."""
-        return sum(self.cpu_ms.values())
-
-    @property
-    def requests_total(self) -> float:
-        """Requests to AWS for each message."""
-        return sum(self.requests.values())
+    warm_up: int = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +53,52 @@ class _Used:
         )
 
 
-def measure(ground: Ground, contestant: Contestant, setting: Setting, threads: int, load: Load) -> Figures:
-    """Measure one contestant in one setting, on a database and queues of its own."""
-    with ground.run(setting, ours=contestant.ours) as run:
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A run whose tables are not empty.
+
+    Attributes:
+        template: the database to copy.
+        look: is shown the run at its end.
+    """
+
+    template: str
+    look: Callable[[Run], None]
+
+
+def measure(
+    ground: Ground, contestant: Contestant, setting: Setting, threads: int, load: Load, grown: Grown | None = None
+) -> Figures:
+    """Measure one contestant in one setting, on a database and queues of its own.
+
+    Args:
+        ground: the servers.
+        contestant: who.
+        setting: how far away the servers are.
+        threads: how many threads it is given.
+        load: how much is asked of it.
+        grown: where its tables are not to be empty.
+    """
+    with ground.run(setting, ours=contestant.ours, template=grown.template if grown else None) as run:
+        there = payments(run) if grown else 0
         contestant.start(run, threads)
-        run.send([contestant.body(detail()) for _ in range(WARM_UP)])
-        _await(contestant, run, WARM_UP)
-        found = _at_best(contestant, run, setting, threads, load.messages)
+        run.send([contestant.body(detail()) for _ in range(load.warm_up)])
+        sent = load.warm_up
+        await_all(contestant, run, there + sent)
+        found = _at_best(contestant, run, setting, threads, load.messages, there + sent)
+        sent += load.messages
         if load.paced_s:
-            _at_half(contestant, run, found, load)
+            sent += _at_half(contestant, run, found, load.paced_s, there + sent)
+        found.counts = contestant.counts(run, sent, payments(run) - there)
         for process in run.processes:
             found.peak_mib[process.name] = round(max(found.peak_mib.get(process.name, 0), process.peak_mib()), 1)
+        if grown:
+            grown.look(run)
     return found
 
 
-def _at_best(contestant: Contestant, run: Run, setting: Setting, threads: int, count: int) -> Figures:
-    """Let it work off a heap that was there before it began."""
+def _at_best(contestant: Contestant, run: Run, setting: Setting, threads: int, count: int, there: int) -> Figures:
+    """Let it work off a heap that was there before it began, beside so many payments."""
     bodies = [contestant.body(detail()) for _ in range(count)]
     for process in run.processes:
         process.freeze()
@@ -101,9 +107,9 @@ def _at_best(contestant: Contestant, run: Run, setting: Setting, threads: int, c
     began = time.time()
     for process in run.processes:
         process.thaw()
-    _await(contestant, run, WARM_UP + count)
+    await_all(contestant, run, there + count)
     after = _Used.now(run)
-    ended = max(*committed(run).values(), contestant.ended_at(run))
+    ended = max(*committed(run, after=began).values(), contestant.ended_at(run))
     requests = {name: after.requests[name] - before.requests.get(name, 0) for name in after.requests}
     return Figures(
         contestant=contestant.name,
@@ -121,16 +127,17 @@ def _each_ms(count: int, before: Mapping[str, float], after: Mapping[str, float]
     return {name: round((after[name] - before[name]) * 1000 / count, 4) for name in after}
 
 
-def _at_half(contestant: Contestant, run: Run, found: Figures, load: Load) -> None:
-    """Send at half of its own best, and take the time from each sending to its commit."""
-    before = len(committed(run))
+def _at_half(contestant: Contestant, run: Run, found: Figures, seconds: float, there: int) -> int:
+    """Send at half of its own best, and take the time from each sending to its commit; return how many were sent."""
     rate = found.per_second / 2
-    sent = _paced(contestant, run, rate, load.paced_s)
-    _await(contestant, run, before + len(sent))
-    at = committed(run)
+    began = time.time()
+    sent = _paced(contestant, run, rate, seconds)
+    await_all(contestant, run, there + len(sent))
+    at = committed(run, after=began)
     latencies = [(at[incident] - sent_at) * 1000 for incident, sent_at in sent.items()]
     found.paced_per_second = round(rate, 1)
     found.p50_ms, found.p99_ms = (round(value, 1) for value in percentiles(latencies))
+    return len(sent)
 
 
 def _paced(contestant: Contestant, run: Run, rate: float, seconds: float) -> dict[str, float]:
@@ -146,19 +153,20 @@ def _paced(contestant: Contestant, run: Run, rate: float, seconds: float) -> dic
     return sent
 
 
-def percentiles(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 50th and the 99th percentile."""
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    return cuts[49], cuts[98]
+def payments(run: Run) -> int:
+    """How many payments there are."""
+    return int(run.query("SELECT count(*) AS n FROM payments")[0]["n"])
 
 
-def _await(contestant: Contestant, run: Run, count: int) -> None:
-    """Wait until so many payments are there, and everything that follows from them."""
+def await_all(contestant: Contestant, run: Run, count: int, within_s: float = 600) -> None:
+    """Wait until so many payments are there, and everything that follows from them.
+
+    The queue is asked first, and again and again; the database, whose time is being measured, only when that is empty.
+    """
 
     def done() -> bool:
         for process in run.processes:
             process.child.check()
-        payments: Any = run.query("SELECT count(*) AS n FROM payments")[0]["n"]
-        return payments >= count and not contestant.owes(run) and not run.left()
+        return not run.left() and not contestant.owes(run) and payments(run) >= count
 
-    sqs.until(done, what=f"{count} payments of {contestant.name}", within_s=300, every_s=0.2)
+    sqs.until(done, what=f"{count} payments of {contestant.name}", within_s=within_s, every_s=0.1)
