@@ -10,13 +10,15 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg import errors, sql
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from store.db import StoreFault, Transient, translated
+from store.revisions import head
+
+__all__ = ["MigrationDenied", "current", "ensure_database", "head", "upgrade"]
 
 #: Two processes that migrate at once would trip over each other; the second waits for this advisory lock.
 MIGRATION_LOCK = 7_246_001
@@ -37,14 +39,6 @@ class MigrationDenied(StoreFault):
             " roles are not there yet, have CREATEROLE"
         )
         self.args = (f"{self.args[0]}: {needed}",)
-
-
-def head() -> str:
-    """Return the newest revision that this release knows."""
-    found = ScriptDirectory.from_config(_config()).get_current_head()
-    if found is None:
-        raise RuntimeError("no migrations found beside store/migrations/versions")
-    return found
 
 
 def current(conninfo: str) -> str | None:

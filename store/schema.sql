@@ -82,6 +82,25 @@ DECLARE
     last RECORD;
     flaw TEXT;
 BEGIN
+    IF NEW.action = 'created' THEN
+        -- By its key alone: with more conditions the plan is that of whichever index was cheapest on an empty table.
+        SELECT
+            version, audit_head, status, updated_at, created_by, amount_cents,
+            (SELECT sum(total_cents) FROM public.payment_line_items WHERE payment_id = NEW.payment_id) AS total_cents,
+            (
+                SELECT seq FROM public.payment_audit_log WHERE payment_id = NEW.payment_id ORDER BY seq DESC LIMIT 1
+            ) AS last_seq
+        INTO payment
+        FROM public.payments WHERE payment_id = NEW.payment_id;
+        IF (NEW.seq, NEW.entry_hash, NEW.new_status, NEW."timestamp", NEW.actor_id, payment.total_cents)
+            = (payment.version, payment.audit_head, payment.status, payment.updated_at, payment.created_by,
+                payment.amount_cents)
+            AND NEW.seq = 1 AND num_nonnulls(NEW.prev_hash, NEW.previous_status, payment.last_seq) = 0
+            AND NEW."timestamp" <= clock_timestamp() + interval '5 minutes'
+        THEN
+            RETURN NEW;
+        END IF;
+    END IF;
     SELECT
         version, audit_head, status, updated_at, created_by, approved_by, cancel_kind, amount_cents, on_hold, vendor_id,
         separate_releaser
@@ -269,17 +288,19 @@ CREATE FUNCTION public.guard_line_items_complete() RETURNS trigger
 DECLARE
     payment UUID;
 BEGIN
-    -- One index probe per payment: as a join, the plan would depend on how large the log was when it was made.
-    FOR payment IN SELECT DISTINCT payment_id FROM added LOOP
-        PERFORM FROM public.payment_audit_log WHERE payment_id = payment LIMIT 1;
-        IF FOUND THEN
-            RAISE EXCEPTION USING
-                ERRCODE = 'check_violation',
-                CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
-                MESSAGE = 'a payment gets its lines when it is created, and none later',
-                DETAIL = format('payment_id %s', payment);
-        END IF;
-    END LOOP;
+    -- One index probe per line: as a plain join, the plan would depend on how large the log was when it was made.
+    SELECT added.payment_id INTO payment
+    FROM added CROSS JOIN LATERAL (
+        SELECT FROM public.payment_audit_log AS told WHERE told.payment_id = added.payment_id LIMIT 1
+    ) AS explained
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = 'a payment gets its lines when it is created, and none later',
+            DETAIL = format('payment_id %s', payment);
+    END IF;
     RETURN NULL;
 END $$;
 

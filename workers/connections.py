@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,9 +57,15 @@ def events_client(*, attempts: int = AWS_ATTEMPTS) -> "EventBridgeClient":
     return client
 
 
-def _direct(service: Literal["sqs", "events"], read_timeout_s: float, connections: int, attempts: int) -> Any:
+@cache
+def _session() -> tuple[botocore.session.Session, boto3.Session]:
+    """Return the process's one session: each holds its own copy of what AWS's services look like, 8 MiB of it."""
     core = botocore.session.get_session()
-    session = boto3.Session(botocore_session=core)
+    return core, boto3.Session(botocore_session=core)
+
+
+def _direct(service: Literal["sqs", "events"], read_timeout_s: float, connections: int, attempts: int) -> Any:
+    core, session = _session()
     client = session.client(service, config=_aws_config(read_timeout_s, connections, attempts))
     how = How(
         connections=connections,
@@ -73,12 +80,12 @@ def _direct(service: Literal["sqs", "events"], read_timeout_s: float, connection
 
 def cloudwatch_client() -> "CloudWatchClient":
     """Return a CloudWatch client."""
-    return boto3.client("cloudwatch", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
+    return _session()[1].client("cloudwatch", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
 
 
 def secrets_client() -> "SecretsManagerClient":
     """Return a Secrets Manager client."""
-    return boto3.client("secretsmanager", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
+    return _session()[1].client("secretsmanager", config=_aws_config(AWS_READ_TIMEOUT_S, 2))
 
 
 def _aws_config(read_timeout_s: float, connections: int, attempts: int = AWS_ATTEMPTS) -> Config:

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from store import db, reads
+from store import db, reads, revisions
 from store.db import Pool, StoreFault, Transient
 from workers import clock
 
@@ -157,10 +157,8 @@ class DatabaseReadiness:
     """Whether the database answers and has this release's schema; asked at most every few seconds."""
 
     def __init__(self, pool: Pool) -> None:
-        from store import migrate  # noqa: PLC0415 - Alembic and SQLAlchemy: a third of the start of every command that does without
-
         self._pool = pool
-        self._head = migrate.head()
+        self._head = revisions.head()
         self._lock = threading.Lock()
         self._asked_at = float("-inf")
         self._found: Mapping[str, Any] | NotReadyError = NotReadyError("not asked yet")

@@ -353,7 +353,7 @@ def test_a_broken_process_is_not_healthy(pool: Pool):
 
 
 def test_a_schema_that_is_behind_is_not_ready(pool: Pool, monkeypatch):
-    monkeypatch.setattr("store.migrate.head", lambda: "9999")
+    monkeypatch.setattr("store.revisions.head", lambda: "9999")
     with pytest.raises(NotReadyError, match="payments migrate"):
         DatabaseReadiness(pool)()
 

@@ -1,9 +1,12 @@
--- What the guards of the audit log refuse stays the same; what they cost for a payment that is created falls from 0.77 ms
--- to 0.26 (of 2.8 ms for the whole transaction, on the same machine). Measured with one client and with perf(1):
+-- What the guards refuse stays the same; what they cost falls: the INSERT into the audit log of a payment that is created
+-- took 0.77 ms of the whole transaction's 2.8, and takes a quarter of that. Measured with one client and with perf(1):
 -- * The condition of a trigger is kept as text, and every statement reads and compiles it anew. That of the lifecycle has
 --   19 moves: a third of the time of an INSERT. In a function it is compiled once for a session.
 -- * An expression with a subquery is no simple expression to PL/pgSQL: it becomes a query of its own, with all of its
 --   branches. Each question is asked by itself now, and only where the action is one that it is about.
+-- * A simple expression is compiled once for a transaction, however much of it is looked at. A creation that is as it
+--   should be, which is what nearly every one is, is recognised by one query and a short one; any other goes on to be
+--   told what is wrong.
 
 SET LOCAL ROLE payments_owner;
 
@@ -53,6 +56,25 @@ DECLARE
     last RECORD;
     flaw TEXT;
 BEGIN
+    IF NEW.action = 'created' THEN
+        -- By its key alone: with more conditions the plan is that of whichever index was cheapest on an empty table.
+        SELECT
+            version, audit_head, status, updated_at, created_by, amount_cents,
+            (SELECT sum(total_cents) FROM public.payment_line_items WHERE payment_id = NEW.payment_id) AS total_cents,
+            (
+                SELECT seq FROM public.payment_audit_log WHERE payment_id = NEW.payment_id ORDER BY seq DESC LIMIT 1
+            ) AS last_seq
+        INTO payment
+        FROM public.payments WHERE payment_id = NEW.payment_id;
+        IF (NEW.seq, NEW.entry_hash, NEW.new_status, NEW."timestamp", NEW.actor_id, payment.total_cents)
+            = (payment.version, payment.audit_head, payment.status, payment.updated_at, payment.created_by,
+                payment.amount_cents)
+            AND NEW.seq = 1 AND num_nonnulls(NEW.prev_hash, NEW.previous_status, payment.last_seq) = 0
+            AND NEW."timestamp" <= clock_timestamp() + interval '5 minutes'
+        THEN
+            RETURN NEW;
+        END IF;
+    END IF;
     SELECT
         version, audit_head, status, updated_at, created_by, approved_by, cancel_kind, amount_cents, on_hold, vendor_id,
         separate_releaser
@@ -116,6 +138,26 @@ BEGIN
             DETAIL = format('payment_id %s, action %s', NEW.payment_id, NEW.action);
     END IF;
     RETURN NEW;
+END $$;
+
+CREATE OR REPLACE FUNCTION guard_line_items_complete() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    payment UUID;
+BEGIN
+    -- One index probe per line: as a plain join, the plan would depend on how large the log was when it was made.
+    SELECT added.payment_id INTO payment
+    FROM added CROSS JOIN LATERAL (
+        SELECT FROM public.payment_audit_log AS told WHERE told.payment_id = added.payment_id LIMIT 1
+    ) AS explained
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME, SCHEMA = TG_TABLE_SCHEMA,
+            MESSAGE = 'a payment gets its lines when it is created, and none later',
+            DETAIL = format('payment_id %s', payment);
+    END IF;
+    RETURN NULL;
 END $$;
 
 RESET ROLE;
