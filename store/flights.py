@@ -142,13 +142,14 @@ class Flights:
         statement = self._statements.get(query)
         if statement is None:
             statement = self._statements[query] = Statement(query)
-        slot = Slot(statement, [self._written(value) for value in statement.pick(values)])
+        write, other = _WRITERS.get, self._written
+        kinds: list[tuple[type, Any]] = [(type(value), value) for value in statement.pick(values)]
+        slot = Slot(statement, [(write(kind) or other)(value) for kind, value in kinds])
         self._waiting.append(slot)
         return slot
 
     def _written(self, value: Any) -> Buffer | None:
-        writer = _WRITERS.get(type(value))  # pyright: ignore[reportUnknownArgumentType] # the type of Any
-        return writer(value) if writer else self._transformer.dump_sequence((value,), _AS_TEXT)[0]
+        return self._transformer.dump_sequence((value,), _AS_TEXT)[0]
 
     def rows(self, slot: Slot) -> list[Row]:
         """Return the rows of a statement, where it has any, and send it first where it has not been.

@@ -286,8 +286,7 @@ class _Lines:
         """Write one; where there is nowhere to write, there is nowhere to say so either."""
         handler = self._handler
         with suppress(OSError, ValueError), handler.lock or nullcontext():
-            handler.stream.write(f"{line}\n")
-            handler.flush()
+            handler.stream.write(f"{line}\n")  # standard error is flushed with each line
 
     debug = info = warning = error = critical = exception = write
 

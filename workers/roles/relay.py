@@ -24,6 +24,7 @@ from workers.roles.process import (
     role_metrics,
     role_tracing,
     serving,
+    started,
     stop_signal,
     thread_liveness,
     watch,
@@ -65,6 +66,7 @@ def run_relay(settings: Settings) -> int:
             heart.start()
             housekeeper.start()
             sweeper.start()
+            started()
             _log.info("relay started", url=url)
             healthy = watch(stop, alive)
             stop.set()

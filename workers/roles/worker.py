@@ -41,6 +41,7 @@ from workers.roles.process import (
     role_metrics,
     role_tracing,
     serving,
+    started,
     stop_signal,
     watch,
     watched_pool,
@@ -112,6 +113,7 @@ def run_worker(settings: Settings) -> int:
             breakers.start()
             worker.start()
             broker.start()
+            started()
             _log.info("worker started", url=url, threads=settings.worker_threads)
             healthy = watch(stop, alive)
             clean = _drain(worker, broker, settings.stop_budget_s)
