@@ -65,9 +65,10 @@ CATALOGUE = (
         (
             Edit(
                 "workers/relay.py",
-                "            self._settle(chunk, self._send(destination, chunk))\n",
-                '            outbox.mark_published(self._pool, {row.outbox_id: "early" for row in chunk})\n'
-                "            self._settle(chunk, self._send(destination, chunk))\n",
+                "        if len(requests) == 1:\n",
+                "        early = {row.outbox_id: 'early' for _, chunk in requests for row in chunk}\n"
+                "        outbox.mark_published(self._pool, early)\n"
+                "        if len(requests) == 1:\n",
             ),
         ),
         ("tests/workers/hazards/test_relay.py",),

@@ -1,6 +1,6 @@
 """Flights: what a statement says arrives as it was meant, each is prepared once, and nothing is left half read."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
