@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event
+from threading import Barrier, Event
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -127,6 +127,7 @@ class Relay:
             nap: waits, when idle, for so many seconds, or less when there is reason to look again; by default for
                 the stop.
         """
+        self._start_threads()
         wait = nap or stop.wait
         pause_s = self._options.busy_s
         while not stop.is_set():
@@ -147,6 +148,11 @@ class Relay:
             else:
                 pause_s = min(pause_s * 1.5, self._options.idle_s)
                 wait(pause_s)
+
+    def _start_threads(self) -> None:
+        """Let all threads be there from the beginning: a process that has worked has no more than a fresh one."""
+        there = Barrier(self._options.at_once)
+        list(self._threads.map(lambda _: there.wait(), range(self._options.at_once)))
 
     def _send(self, destination: str, chunk: Sequence[DueRow]) -> Sent:
         with self._tracing.sending(destination, [row.traceparent for row in chunk]) as span:

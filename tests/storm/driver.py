@@ -30,8 +30,9 @@ _LOOK_EVERY_S = 0.2
 _COUNT_EVERY_S = 0.5
 _TICK_S = 0.05
 PROGRESS_EVERY_S = 10.0
-#: How long the calm may take until everything is done.
-DRAIN_S = 150.0
+#: How long the calm may take until everything is done: an event that met the provider away three times waits for four
+#: minutes (15 times the longest pause of the fast profile, doubled twice), give or take a fifth.
+DRAIN_S = 330.0
 #: How much of the money comes back, or goes on to banks, as the calm begins.
 REVERSED, SETTLED = 10, 10
 _BATCH = 10
