@@ -72,7 +72,7 @@ def _direct(service: Literal["sqs", "events"], read_timeout_s: float, connection
         connect_s=AWS_CONNECT_TIMEOUT_S,
         read_s=read_timeout_s,
         attempts=attempts,
-        user_agent=f"roadcall-payments/{release()} urllib3/{version('urllib3')}",
+        user_agent=f"roadcall-payments/{release()}",
         ca_bundle=core.get_config_variable("ca_bundle"),
     )
     return direct(client, session.get_credentials(), how)

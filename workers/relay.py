@@ -128,7 +128,12 @@ class Relay:
                 the stop.
         """
         self._start_threads()
-        wait = nap or stop.wait
+        try:
+            self._rounds(stop, nap or stop.wait)
+        finally:
+            self._threads.shutdown(wait=False)
+
+    def _rounds(self, stop: Event, wait: Callable[[float], object]) -> None:
         pause_s = self._options.busy_s
         while not stop.is_set():
             self.last_turn = clock.monotonic()
