@@ -1,7 +1,7 @@
 """Runs a role of the fleet in a process of its own that kills itself at a point: nothing is flushed, nothing said.
 
-The product has no hook for it. What is wrapped are the seams that everything passes: psycopg's `execute`, boto3's
-events, and the methods of the provider.
+The product has no hook for it. What is wrapped are the seams that everything passes: flights and psycopg's `execute`,
+direct calls and boto3's events, and the methods of the provider.
 """
 
 import json
@@ -11,20 +11,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import psycopg
 import stripe  # noqa: F401 - imported late by the product: here once, and not by each process anew
 from botocore.exceptions import EndpointConnectionError
 
+from store.flights import Flights, Slot
 from tests.sweep.points import CALLS, OPERATIONS, SWEEPS, TOLD_APART, Point, Trouble, When, statement
-from workers import cli
+from workers import cli, connections
+from workers.direct import DirectClient
+from workers.roles import relay
 from workers.stripe_provider import StripeProvider
 
 #: How long a slow provider takes: longer than half a lease of the sweep, shorter than a whole one.
@@ -139,6 +142,7 @@ class _Doing(threading.local):
 
 
 _doing = _Doing()
+_OF_REQUESTS = frozenset({Trouble.BUS_AWAY, Trouble.SWEEP_IN_VAIN, Trouble.BUS_REFUSES})
 
 
 def _run(launch: Launch) -> None:
@@ -150,10 +154,11 @@ def _run(launch: Launch) -> None:
     _end_with_the_sweep()
     if launch.point:
         fail_point = FailPoint(launch.point, launch.mark_path)
+        _send_one_by_one()
+        _make_trouble(launch.point.trouble)
         _watch_statements(fail_point)
         _watch_requests(fail_point)
         _watch_provider(fail_point, launch.point.trouble)
-        _make_trouble(launch.point.trouble)
     sys.argv = ["payments", launch.role]
     cli.main()
 
@@ -169,7 +174,14 @@ def _end_with_the_sweep() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _send_one_by_one() -> None:
+    """Let a relay make one request at a time, so that what it marks afterwards is about one destination."""
+    vars(relay)["RelayOptions"] = partial(relay.RelayOptions, at_once=1)
+
+
 def _watch_statements(fail_point: FailPoint) -> None:
+    """Watch both ways of a statement: in a flight, where a message's transaction is, and by itself."""
+    _watch_flights(fail_point)
     execute: Callable[..., psycopg.Cursor[Any]] = psycopg.Connection.execute
 
     def watched(connection: psycopg.Connection[Any], query: Any, params: Any = None, **more: Any) -> Any:
@@ -177,20 +189,52 @@ def _watch_statements(fail_point: FailPoint) -> None:
         if step is None:
             return execute(connection, query, params, **more)
         about = _subject(step, params)
-        seen = {"kind": _doing.kind, "message_key": _doing.message_key}
         if fail_point.reached(When.BEFORE, step, about):
-            fail_point.die(**seen)
+            fail_point.die(**_seen())
         cursor = execute(connection, query, params, **more)
-        if step in SWEEPS:
-            about = _claimed(cursor, step)
-        if fail_point.reached(When.SENT, step, about):
-            connection.pgconn.flush()
-            fail_point.die(**seen)
         if fail_point.reached(When.AFTER, step, about):
-            fail_point.die(**seen, status=_answered(cursor))
+            fail_point.die(**_seen(), status=cursor.statusmessage)
         return cursor
 
     psycopg.Connection.execute = watched  # type: ignore[method-assign, assignment]
+
+
+def _watch_flights(fail_point: FailPoint) -> None:
+    """Watch what is put into flights.
+
+    After a statement means that the server has carried it out: whatever waits is sent and read. Before it, it waits.
+    """
+    put: Callable[..., Slot] = Flights.put
+
+    def watched(flights: Flights, query: str, values: Mapping[str, Any]) -> Slot:
+        step = statement(query)
+        if step is None:
+            return put(flights, query, values)
+        about = _subject(step, values)
+        if fail_point.reached(When.BEFORE, step, about):
+            fail_point.die(**_seen())
+        slot = put(flights, query, values)
+        if step in SWEEPS:
+            about = _claimed(flights.rows(slot), step)
+        if fail_point.reached(When.SENT, step, about):
+            flights._send(flights._waiting)
+            fail_point.die(**_seen())
+        if fail_point.reached(When.AFTER, step, about):
+            flights.rows(slot)
+            fail_point.die(**_seen(), status=_told(slot))
+        return slot
+
+    Flights.put = watched  # type: ignore[method-assign]
+
+
+def _seen() -> dict[str, str]:
+    return {"kind": _doing.kind, "message_key": _doing.message_key}
+
+
+def _told(slot: Slot) -> str | None:
+    """Return what the server has said of a statement that it carried out."""
+    told = slot.result.command_status if slot.result else None
+    return told.decode() if told else None
 
 
 def _subject(step: str, params: Any) -> str:
@@ -213,50 +257,41 @@ def _subject(step: str, params: Any) -> str:
     return _doing.about
 
 
-def _claimed(cursor: psycopg.Cursor[Any], step: str) -> str:
+def _claimed(rows: Sequence[Any], step: str) -> str:
     """Return what a round of the sweep is about from here on: whether it has claimed anything."""
-    if cursor.fetchall():
-        cursor.scroll(0, mode="absolute")  # the sweep reads them too
-        _doing.about = f"{step}-due"
-    else:
-        _doing.about = step
+    _doing.about = f"{step}-due" if rows else step
     return _doing.about
-
-
-def _answered(cursor: psycopg.Cursor[Any]) -> str | None:
-    """Wait until the server has carried a statement out, in or out of a pipeline; return what it said."""
-    try:
-        cursor.fetchall()
-    except psycopg.ProgrammingError as error:
-        if type(error) is not psycopg.ProgrammingError:  # the server's own words, not "there are no rows"
-            raise
-    return cursor.statusmessage
 
 
 def _watch_requests(fail_point: FailPoint) -> None:
     queues = {urlsplit(os.environ[name]).path: queue for name, queue in _QUEUES.items()}
 
-    def before(request: Any, event_name: str, **_: Any) -> None:
-        operation = event_name.rpartition(".")[2]
-        body = json.loads(request.body)
+    def before(operation: str, body: Mapping[str, Any]) -> None:
         _doing.destination = queues.get(urlsplit(body.get("QueueUrl", "")).path, "bus")
         if threading.current_thread().name == _SWEEPER:
             _doing.destination = "swept"
         if fail_point.reached(When.BEFORE, _step(operation), _doing.destination):
             fail_point.die(queue=_doing.destination)
 
-    def after(parsed: Mapping[str, Any], event_name: str, **_: Any) -> None:
-        operation = event_name.rpartition(".")[2]
-        if operation == "ReceiveMessage" and not parsed.get("Messages"):
+    def after(operation: str, answer: Mapping[str, Any]) -> None:
+        if operation == "ReceiveMessage" and not answer.get("Messages"):
             return
         if fail_point.reached(When.AFTER, _step(operation), _doing.destination):
-            fail_point.die(queue=_doing.destination, answer=parsed["ResponseMetadata"]["HTTPStatusCode"])
+            fail_point.die(queue=_doing.destination, answer=200)
 
-    events = _default_events()
-    for operation in set(OPERATIONS.values()):
-        service = "events" if operation == "PutEvents" else "sqs"
-        events.register(f"before-send.{service}.{operation}", before)
-        events.register_last(f"after-call.{service}.{operation}", after)
+    attempt = DirectClient._attempt
+
+    def watched(client: DirectClient, operation: str, body: bytes) -> Any:
+        before(operation, json.loads(body))
+        answer = attempt(client, operation, body)
+        after(operation, answer)
+        return answer
+
+    DirectClient._attempt = watched  # type: ignore[method-assign, assignment]
+    # What is seldom sent goes by boto3.
+    events = connections._session()[1].events
+    events.register("before-send.sqs.SendMessage", lambda request, **_: before("SendMessage", json.loads(request.body)))
+    events.register_last("after-call.sqs.SendMessage", lambda parsed, **_: after("SendMessage", parsed))
 
 
 def _step(operation: str) -> str:
@@ -265,14 +300,6 @@ def _step(operation: str) -> str:
     if len(steps) == 1:
         return steps[0]
     return "renew-leases" if threading.current_thread().name == _LEASE_KEEPER else "hide"
-
-
-def _default_events() -> Any:
-    """Return the events of boto3's default session, which every client is made from."""
-    if boto3.DEFAULT_SESSION is None:
-        boto3.setup_default_session()
-    session: Any = boto3.DEFAULT_SESSION
-    return session.events
 
 
 def _watch_provider(fail_point: FailPoint, trouble: Trouble) -> None:
@@ -297,23 +324,19 @@ def _around(fail_point: FailPoint, step: str, call: Callable[..., Any], *, slow:
 
 
 def _make_trouble(trouble: Trouble) -> None:
+    """Let one request fail, the first that the trouble is about; who watches stands before it, and sees it go."""
     once = iter([trouble])
+    attempt = DirectClient._attempt
 
-    def away(request: Any, **_: Any) -> None:
-        if next(once, None):
-            raise EndpointConnectionError(endpoint_url=request.url)
+    def troubled(client: DirectClient, operation: str, body: bytes) -> Any:
+        swept = operation == "SendMessageBatch" and threading.current_thread().name == _SWEEPER
+        unsent = swept if trouble is Trouble.SWEEP_IN_VAIN else operation == "PutEvents"
+        if unsent and trouble is not Trouble.BUS_REFUSES and next(once, None):
+            raise EndpointConnectionError(endpoint_url=client.meta.endpoint_url)
+        answer = attempt(client, operation, body)
+        if trouble is Trouble.BUS_REFUSES and operation == "PutEvents" and next(once, None):
+            answer["Entries"][0] = {"ErrorCode": "MalformedDetail", "ErrorMessage": "no JSON"}
+        return answer
 
-    def refuses(parsed: dict[str, Any], **_: Any) -> None:
-        if next(once, None):
-            parsed["Entries"][0] = {"ErrorCode": "MalformedDetail", "ErrorMessage": "no JSON"}
-
-    def unswept(request: Any, **told: Any) -> None:
-        if threading.current_thread().name == _SWEEPER:
-            away(request, **told)
-
-    if trouble is Trouble.SWEEP_IN_VAIN:
-        _default_events().register_last("before-send.sqs.SendMessageBatch", unswept)
-    if trouble is Trouble.BUS_AWAY:
-        _default_events().register_last("before-send.events.PutEvents", away)
-    if trouble is Trouble.BUS_REFUSES:
-        _default_events().register_first("after-call.events.PutEvents", refuses)
+    if trouble in _OF_REQUESTS:
+        DirectClient._attempt = troubled  # type: ignore[method-assign, assignment]

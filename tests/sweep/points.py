@@ -292,10 +292,8 @@ _SETTLING = (
 )
 _SENDING = (
     Point(_BEFORE, "lease-rows", "", _RELAY),
+    Point(_SENT, "lease-rows", "", _RELAY),
     Point(_AFTER, "lease-rows", "", _RELAY),
-    Point(_BEFORE, "commit", "lease", _RELAY),
-    Point(_SENT, "commit", "lease", _RELAY),
-    Point(_AFTER, "commit", "lease", _RELAY),
     *(
         Point(when, step, about, _RELAY)
         for step, about in (
