@@ -27,6 +27,7 @@ from store.flights import Flights, Slot
 from tests.sweep.points import CALLS, OPERATIONS, SWEEPS, TOLD_APART, Point, Trouble, When, statement
 from workers import cli, connections
 from workers.direct import DirectClient
+from workers.relay import RelayOptions
 from workers.roles import relay
 from workers.stripe_provider import StripeProvider
 
@@ -176,7 +177,7 @@ def _end_with_the_sweep() -> None:
 
 def _send_one_by_one() -> None:
     """Let a relay make one request at a time, so that what it marks afterwards is about one destination."""
-    vars(relay)["RelayOptions"] = partial(relay.RelayOptions, at_once=1)
+    vars(relay)["RelayOptions"] = partial(RelayOptions, at_once=1)
 
 
 def _watch_statements(fail_point: FailPoint) -> None:
@@ -224,7 +225,7 @@ def _watch_flights(fail_point: FailPoint) -> None:
             fail_point.die(**_seen(), status=_told(slot))
         return slot
 
-    Flights.put = watched  # type: ignore[method-assign]
+    Flights.put = watched  # type: ignore[method-assign, assignment]
 
 
 def _seen() -> dict[str, str]:
