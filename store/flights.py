@@ -62,9 +62,7 @@ _WRITERS: Mapping[type, Callable[[Any], bytes | None]] = {
     int: _of_number,
     bool: lambda value: b"t" if value else b"f",
     bytes: lambda value: b"\\x" + value.hex().encode(),
-    UUID: lambda value: (
-        b"%032x" % value.int
-    ),  # the digits alone: Postgres takes them, and hyphens take six times as long
+    UUID: lambda value: b"%032x" % value.int,  # without hyphens, which take six times as long
     Jsonb: lambda value: json.dumps(value.obj, separators=(",", ":")).encode(),
     datetime: lambda value: str(value).encode(),
     type(None): lambda _: None,
@@ -88,6 +86,10 @@ def _picking(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any
     if len(names) > 1:
         return itemgetter(*names)
     return lambda values: [values[name] for name in names]
+
+
+def _columns(result: PGresult) -> tuple[str, ...]:
+    return tuple((result.fname(number) or b"").decode() for number in range(result.nfields))
 
 
 class Slot:
@@ -162,16 +164,11 @@ class Flights:
         result = slot.result
         if result is None or result.status not in _DONE:
             raise self._error or psycopg.ProgrammingError("the statement was not done")
-        count = result.ntuples
-        if not count:
+        if not result.ntuples:
             return []
-        columns = slot.statement.columns
-        if columns is None:
-            names = (result.fname(number) or b"" for number in range(result.nfields))
-            columns = slot.statement.columns = tuple(name.decode() for name in names)
-        named = columns
+        columns = slot.statement.columns = slot.statement.columns or _columns(result)
         self._transformer.set_pgresult(result)
-        return self._transformer.load_rows(0, count, lambda values: dict(zip(named, values, strict=True)))
+        return self._transformer.load_rows(0, result.ntuples, lambda values: dict(zip(columns, values, strict=True)))
 
     def land(self) -> None:
         """Send what waits and take all of its answers.

@@ -30,8 +30,6 @@ AWS_READ_TIMEOUT_S = 10
 #: Deletes, renewals and back-offs: well below a lease, and no more than a stop can wait for.
 SETTLE_TIMEOUT_S = 5
 SETTLE_ATTEMPTS = 2
-#: How many requests of events are under way at once.
-EVENTS_CONNECTIONS = 4
 
 
 def release() -> str:
@@ -51,9 +49,9 @@ def settling_client(connections: int) -> "SQSClient":
     return client
 
 
-def events_client(*, attempts: int = AWS_ATTEMPTS) -> "EventBridgeClient":
+def events_client(*, connections: int = 1, attempts: int = AWS_ATTEMPTS) -> "EventBridgeClient":
     """Return an EventBridge client."""
-    client: EventBridgeClient = _direct("events", AWS_READ_TIMEOUT_S, EVENTS_CONNECTIONS, attempts)
+    client: EventBridgeClient = _direct("events", AWS_READ_TIMEOUT_S, connections, attempts)
     return client
 
 

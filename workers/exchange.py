@@ -163,21 +163,23 @@ class Exchange:
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         request = f"{self._head}{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
-        connection = self._taken() or self._made()
+        connection, again = self._taken() or self._made(), False
         try:
             answer, again = connection.exchange(request, self._read_s)
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, TimeoutError):
-                raise errors.ReadTimeoutError(endpoint_url=self._url, error=error) from None
-            if isinstance(error, OSError):
-                raise errors.ConnectionClosedError(endpoint_url=self._url, request=None, error=error) from None
-            raise
+        except TimeoutError as error:
+            raise errors.ReadTimeoutError(endpoint_url=self._url, error=error) from None
+        except OSError as error:
+            raise errors.ConnectionClosedError(endpoint_url=self._url, request=None, error=error) from None
+        finally:
+            self._put_away(connection, again=again)
+        return answer
+
+    def _put_away(self, connection: _Connection, *, again: bool) -> None:
+        """Keep a connection that may be used again, as long as there are not enough of them; close any other."""
         if again and len(self._kept) < (self._kept.maxlen or 0):
             self._kept.append(connection)
         else:
             connection.close()
-        return answer
 
     def _taken(self) -> _Connection | None:
         """Return a connection that was kept and is still good: the newest, so that those in excess grow old."""

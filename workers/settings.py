@@ -119,6 +119,7 @@ class Settings(BaseSettings):
 
     # The relay
     relay_batch: int = Field(100, ge=1, le=1_000)
+    relay_at_once: int = Field(4, ge=1, le=32)
     relay_lease_s: float = Field(60, ge=5)
     relay_busy_s: float = Field(0.02, gt=0, le=5)
     relay_idle_s: float = Field(0.25, gt=0, le=30)

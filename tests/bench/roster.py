@@ -11,7 +11,8 @@ from tests.bench.figures import Figures
 from tests.bench.ground import Ground, Setting
 from tests.bench.throughput import Load
 
-#: Threads, and as many connections: those with which each is fastest, as `--tune` has found them.
+#: Threads, and as many connections. What a few runs were fastest with; `--tune` tries them all, and its outcome
+#: belongs here.
 THREADS: Mapping[str, Mapping[Setting, int]] = {
     "ours": {Setting.BARE: 8, Setting.DEPLOYED: 16},
     "loop": {Setting.BARE: 8, Setting.DEPLOYED: 16},

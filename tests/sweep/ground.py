@@ -35,6 +35,7 @@ PROFILE: Mapping[str, str] = {
     "PAYMENTS_BACKOFF_S": "1,1,2,4,15",
     "PAYMENTS_NOT_YET_S": "60",  # a slow machine must not turn an early command into a refused one
     "PAYMENTS_RELAY_LEASE_S": "5",
+    "PAYMENTS_RELAY_AT_ONCE": "1",  # what is marked after a request is then about one destination
     "PAYMENTS_WORKER_THREADS": "3",
     "PAYMENTS_POLLERS_PER_QUEUE": "1",
     "PAYMENTS_POOL_SIZE_MIN": "1",

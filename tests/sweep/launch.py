@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ from store.flights import Flights, Slot
 from tests.sweep.points import CALLS, OPERATIONS, SWEEPS, TOLD_APART, Point, Trouble, When, statement
 from workers import cli, connections
 from workers.direct import DirectClient
-from workers.relay import RelayOptions
-from workers.roles import relay
 from workers.stripe_provider import StripeProvider
 
 #: How long a slow provider takes: longer than half a lease of the sweep, shorter than a whole one.
@@ -155,7 +152,6 @@ def _run(launch: Launch) -> None:
     _end_with_the_sweep()
     if launch.point:
         fail_point = FailPoint(launch.point, launch.mark_path)
-        _send_one_by_one()
         _make_trouble(launch.point.trouble)
         _watch_statements(fail_point)
         _watch_requests(fail_point)
@@ -173,11 +169,6 @@ def _end_with_the_sweep() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _send_one_by_one() -> None:
-    """Let a relay make one request at a time, so that what it marks afterwards is about one destination."""
-    vars(relay)["RelayOptions"] = partial(RelayOptions, at_once=1)
 
 
 def _watch_statements(fail_point: FailPoint) -> None:

@@ -242,8 +242,10 @@ def test_what_is_seldom_called_is_boto3s():
     assert asking.get_queue_url.__self__ is not asking
 
 
-def test_a_proxy_and_missing_credentials_leave_all_to_boto3(monkeypatch: pytest.MonkeyPatch):
+def test_a_proxy_a_path_and_missing_credentials_leave_all_to_boto3(monkeypatch: pytest.MonkeyPatch):
     plain, how = boto("sqs", "https://sqs.example"), How(1, 1, 1, 1, "tests")
+    below = boto("sqs", "https://aws.example/sqs")
+    assert direct(below, Credentials("a", "b"), how) is below
     assert direct(plain, None, how) is plain
     assert isinstance(direct(plain, Credentials("a", "b"), how), DirectClient)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")

@@ -3,7 +3,6 @@
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.kit.sqs import until
 from workers.exchange import Exchange
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -130,9 +130,7 @@ def test_a_connection_that_was_closed_while_it_was_kept_is_not_used(script: Scri
     script.answers += [OK + b"X-End: now\r\nContent-Length: 1\r\n\r\nx", OK + b"Content-Length: 1\r\n\r\ny"]
     asking = exchange(script)
     assert asking.post({}, b"").data == b"x"
-    deadline = time.monotonic() + 5
-    while not asking._kept[0].dropped() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(asking._kept[0].dropped, what="the end of the connection")
     assert asking.post({}, b"").data == b"y"
 
 

@@ -82,8 +82,10 @@ def run_relay(settings: Settings) -> int:
 
 
 def _senders(settings: Settings, metrics: Metrics) -> Mapping[Destination, Sender]:
-    sqs = sqs_client(settings, connections=4, attempts=1)  # a row that was not sent comes again by itself
-    events = events_client(attempts=1)
+    sqs = sqs_client(
+        settings, connections=settings.relay_at_once, attempts=1
+    )  # a row that was not sent comes again by itself
+    events = events_client(connections=settings.relay_at_once, attempts=1)
     metrics.count_requests(sqs)
     metrics.count_requests(events)
     return {
@@ -98,6 +100,7 @@ def _relay(
 ) -> Relay:
     options = RelayOptions(
         batch=settings.relay_batch,
+        at_once=settings.relay_at_once,
         lease_s=settings.relay_lease_s,
         busy_s=settings.relay_busy_s,
         idle_s=settings.relay_idle_s,
