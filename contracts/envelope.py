@@ -203,7 +203,7 @@ def parse_object(body: str) -> dict[str, Any]:
         raise Malformed(Flaw.NOT_JSON) from None
     if not isinstance(document, dict):
         raise Malformed(Flaw.NOT_AN_OBJECT)
-    if _SUSPECT.search(body) or body.count("{") + body.count("[") > DEPTH_MAX:
+    if _SUSPECT.search(body) or body.count("{") + body.count("[") >= DEPTH_MAX:
         _check_content(document)
     return document
 

@@ -283,13 +283,22 @@ class _Lent:
     def __enter__(self) -> Self:
         self._begun = self._pool.watcher.begin()
         try:
-            self._connection = self._pool.getconn()
+            self._connection = self._opened()
         except psycopg.Error as error:
             self._pool.watcher.end(self._operation, self._begun, committed=False)
             raise _told(self._pool.watcher, self._operation, error) from None
         self.flights = self._connection.flights
-        self.flights.open()
         return self
+
+    def _opened(self) -> Connection:
+        connection = self._pool.getconn()
+        try:
+            connection.flights.open()
+        except BaseException:
+            connection.close()
+            self._pool.putconn(connection)
+            raise
+        return connection
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         watcher = self._pool.watcher
@@ -302,9 +311,11 @@ class _Lent:
         except psycopg.Error as failure:
             raise _told(watcher, self._operation, failure) from None
         finally:
-            self.flights.close()
-            self._pool.putconn(self._connection)
-            watcher.end(self._operation, self._begun, committed=committed)
+            try:
+                self.flights.close()
+            finally:
+                self._pool.putconn(self._connection)  # in any case: the pool would be short of it for ever
+                watcher.end(self._operation, self._begun, committed=committed)
 
     def _end(self) -> bool:
         """Do what is left to do; return whether something was committed."""
@@ -401,8 +412,7 @@ def _kind(error: psycopg.Error) -> ConnectionTrouble:
     return ConnectionTrouble.LOST
 
 
-#: The last one: a prepared statement that the server was made to forget; it is prepared anew.
-_CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected, errors.InvalidSqlStatementName)
+_CONFLICT = (errors.SerializationFailure, errors.DeadlockDetected)
 _TIMEOUT = (errors.LockNotAvailable, errors.QueryCanceled, errors.IdleInTransactionSessionTimeout)
 #: A disk or memory that is full fails a statement; the connection stands.
 _FULL = "53"
@@ -417,7 +427,7 @@ def translated(error: psycopg.Error) -> Transient | StoreFault:
     if isinstance(error, errors.UniqueViolation):
         lost = error.diag.constraint_name in LOST_RACES
         return Transient(TransientReason.CONFLICT, state) if lost else StoreFault(error)
-    if isinstance(error, _CONFLICT):
+    if isinstance(error, _CONFLICT) or flights.is_outdated(error):
         return Transient(TransientReason.CONFLICT, state)
     if isinstance(error, _TIMEOUT):
         return Transient(TransientReason.TIMEOUT, state)

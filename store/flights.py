@@ -45,6 +45,16 @@ def numbered(query: str) -> tuple[bytes, tuple[str, ...]]:
     return _PLACEHOLDER.sub(number, query).encode(), tuple(names) if _PLACEHOLDER.search(query) else ()
 
 
+def is_outdated(error: psycopg.Error) -> bool:
+    """Whether a prepared statement is of no use any more: the server was made to forget it, or a column has changed.
+
+    Of the second its function tells, in any language of the server's (`RevalidateCachedQuery`, plancache.c).
+    """
+    return isinstance(error, errors.InvalidSqlStatementName) or (
+        isinstance(error, errors.FeatureNotSupported) and error.diag.source_function == "RevalidateCachedQuery"
+    )
+
+
 def _of_text(value: str) -> bytes:
     if "\x00" in value:
         raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
@@ -131,9 +141,11 @@ class Flights:
                 self.land()
             self._poll.unregister(self._pgconn.socket)
             self._pgconn.exit_pipeline_mode()
-        except (psycopg.Error, KeyError):
+        except BaseException as error:
             # Broken, or interrupted between question and answer: nobody can say what its next answer would belong to.
             self._pgconn.finish()
+            if not isinstance(error, psycopg.Error | KeyError):
+                raise
 
     def put(self, query: str, values: Mapping[str, Any]) -> Slot:
         """Let a statement go with the next flight.
@@ -215,8 +227,8 @@ class Flights:
             raise psycopg.OperationalError("the connection was lost")
         if result.status == pq.ExecStatus.FATAL_ERROR and self._error is None:
             self._error = errors.error_from_result(result, encoding=_ENCODING)
-            if isinstance(self._error, errors.InvalidSqlStatementName):
-                self._statements.clear()  # the server was made to forget them
+            if is_outdated(self._error):
+                self._statements.clear()  # each is prepared anew, under another name
         while self._next() is not None:  # libpq ends each answer with nothing
             pass
         return result

@@ -76,7 +76,7 @@ class NewRow:
 class DueRow:
     """A claimed row. `attempts` counts this claim; `created_at` is when its change was made.
 
-    `text` is what is sent, as JSON: Postgres writes it, so that it is not read only to be written again.
+    `text` is what is sent, as JSON in ASCII: Postgres writes it, so that it is not read only to be written again.
     `traceparent` is the trace of what it comes of; a row of an older release has none.
     """
 
@@ -140,7 +140,14 @@ def claim_batch(pool: Pool, *, limit: int, lease_s: float) -> list[DueRow]:
         Transient: the database could not answer now.
     """
     rows = one(pool, _CLAIM, {"limit": limit, "lease_s": lease_s})
+    for row in rows:
+        row["text"] = _escaped(row["text"])
     return sorted((DueRow(**row) for row in rows), key=lambda row: row.outbox_id)
+
+
+def _escaped(text: str) -> str:
+    """Return a JSON text in ASCII: Amazon SQS takes most of Unicode, but not U+FFFE and U+FFFF (SendMessage)."""
+    return text if text.isascii() else json.dumps(json.loads(text))
 
 
 def mark_published(pool: Pool, receipts: Mapping[int, str]) -> None:

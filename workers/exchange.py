@@ -5,6 +5,7 @@ of e-mails. Source: RFC 9112. Whatever an answer may be framed by is understood;
 begin before the request has ended are not spoken by these services.
 """
 
+import re
 import select
 import socket
 import ssl
@@ -20,7 +21,11 @@ from botocore import exceptions as errors
 
 #: The longest line of an answer's head that is read, in bytes, and the most lines; AWS sends a dozen short ones.
 LINE_MAX, LINES_MAX = 65_536, 200
+#: The longest body that is read, in bytes: ten messages of 1 MiB, which is what SQS carries, escaped twice over.
+BODY_MAX = 64 * 2**20
 _INFORMATION = range(100, 200)
+_BODILESS = frozenset({204, 304})
+_DIGITS = re.compile("[0-9a-fA-F]{1,16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,10 @@ class _Connection:
 
     def dropped(self) -> bool:
         """Whether the other side has closed it, or said something that nobody asked for."""
+        self._socket.settimeout(0)
+        with suppress(OSError):  # TLS says in this way that there is nothing
+            if self._file.peek(1):
+                return True
         return bool(self._poll.poll(0))
 
     def close(self) -> None:
@@ -64,11 +73,11 @@ class _Connection:
         """
         self._socket.settimeout(read_s)
         self._socket.sendall(request)
-        status, headers = self._head()
+        kept, status, headers = self._head()
         while status in _INFORMATION:
-            status, headers = self._head()
-        data, framed = self._body(headers)
-        return Answer(status, headers, data), framed and headers.get("connection", "").lower() != "close"
+            kept, status, headers = self._head()
+        data, framed = (b"", True) if status in _BODILESS else self._body(headers)
+        return Answer(status, headers, data), kept and framed and "close" not in _words(headers, "connection")
 
     def _line(self) -> bytes:
         line = self._file.readline(LINE_MAX)
@@ -76,7 +85,8 @@ class _Connection:
             raise _BrokenError("the connection ended within an answer")
         return line.rstrip(b"\r\n")
 
-    def _head(self) -> tuple[int, dict[str, str]]:
+    def _head(self) -> tuple[bool, int, dict[str, str]]:
+        """Return whether the connection is kept by the protocol itself, which is so from 1.1 on; status and headers."""
         protocol, _, rest = self._line().partition(b" ")
         if not protocol.startswith(b"HTTP/1.") or not rest[:3].isdigit():
             raise _BrokenError("the answer is no HTTP/1.1")
@@ -84,42 +94,59 @@ class _Connection:
         for _ in range(LINES_MAX):
             line = self._line()
             if not line:
-                return int(rest[:3]), headers
+                return protocol != b"HTTP/1.0", int(rest[:3]), headers
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
         raise _BrokenError("the head of the answer has no end")
 
     def _body(self, headers: Mapping[str, str]) -> tuple[bytes, bool]:
         """Return the body, and whether its end was told: else it is that of the connection (RFC 9112 §6.3)."""
-        if headers.get("transfer-encoding", "").lower() == "chunked":
+        codings = _words(headers, "transfer-encoding")
+        if codings:
+            if codings != ["chunked"]:
+                raise _BrokenError("the answer is coded in a way that nobody asked for")
             return self._chunks(), True
         length = headers.get("content-length")
         if length is None:
-            return self._file.read(), False
-        if not length.isdigit():
-            raise _BrokenError("the length of the answer is no number")
-        return self._exactly(int(length)), True
+            return self._file.read(BODY_MAX), False
+        return self._exactly(_number(length, 10)), True
 
     def _chunks(self) -> bytes:
         chunks: list[bytes] = []
         while size := self._chunk_size():
             chunks.append(self._exactly(size))
-            self._line()
+            if self._line():
+                raise _BrokenError("a chunk is longer than it says")
         while self._line():  # what may follow the last chunk
             pass
         return b"".join(chunks)
 
     def _chunk_size(self) -> int:
-        try:
-            return int(self._line().partition(b";")[0], 16)
-        except ValueError:
-            raise _BrokenError("the length of a chunk is no number") from None
+        return _number(self._line().partition(b";")[0].decode("latin-1").strip(), 16)
 
     def _exactly(self, length: int) -> bytes:
         data = self._file.read(length)
         if len(data) != length:
             raise _BrokenError("the connection ended within an answer")
         return data
+
+
+def _words(headers: Mapping[str, str], name: str) -> list[str]:
+    """Return the words of a header that is a list, in lower case."""
+    return [word.strip().lower() for word in headers.get(name, "").split(",") if word.strip()]
+
+
+def _number(text: str, base: int) -> int:
+    """Return a length; `int` alone takes signs, underscores, and digits of any script."""
+    if not _DIGITS.fullmatch(text):
+        raise _BrokenError("a length is no number")
+    try:
+        length = int(text, base)
+    except ValueError:
+        raise _BrokenError("a length is no number") from None
+    if length > BODY_MAX:
+        raise _BrokenError("the answer is longer than any that there can be")
+    return length
 
 
 def _close_all(kept: deque[_Connection]) -> None:

@@ -270,7 +270,7 @@ def chunks(rows: Sequence[DueRow]) -> Iterator[list[DueRow]]:
     chunk: list[DueRow] = []
     size = 0
     for row in rows:
-        row_size = _size(row.text) + len(row.detail_type) + TRACE_BYTES_MAX
+        row_size = len(row.text) + len(row.detail_type) + TRACE_BYTES_MAX
         if chunk and (len(chunk) == BATCH_MAX or size + row_size > BATCH_BYTES_MAX):
             yield chunk
             chunk, size = [], 0
@@ -278,11 +278,6 @@ def chunks(rows: Sequence[DueRow]) -> Iterator[list[DueRow]]:
         size += row_size
     if chunk:
         yield chunk
-
-
-def _size(text: str) -> int:
-    """Return how many bytes a text takes in a request: other scripts travel as escapes there."""
-    return len(text) if text.isascii() else len(json.dumps(text))
 
 
 def _together(answers: Sequence[Sent]) -> Sent:

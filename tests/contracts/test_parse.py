@@ -89,6 +89,7 @@ TEXT = [
     Row("duplicate key nested", number(f'1, "totalCents": {CANARY}'), Flaw.DUPLICATE_KEY),
     Row("duplicate key by an escape", number(f'1, "total\\u0043ents": {CANARY}'), Flaw.DUPLICATE_KEY),
     Row("one level too deep", deep(DEPTH_MAX + 1), Flaw.TOO_DEEP),
+    Row("too deep by nothing else", f'{{"a": {"[" * (DEPTH_MAX - 1)}{CANARY}{"]" * (DEPTH_MAX - 1)}}}', Flaw.TOO_DEEP),
     Row("too deep for the parser", CANARY.join(["[" * 60_000, "]" * 60_000]), Flaw.TOO_DEEP),
     Row("300 KB", work(extra="x" * 300_000), Flaw.TOO_LARGE),
     Row("too large in bytes alone", work().replace(CANARY, CANARY + "ü" * (BODY_BYTES_MAX // 2)), Flaw.TOO_LARGE),

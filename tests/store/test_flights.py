@@ -122,6 +122,19 @@ def test_a_server_that_was_made_to_forget_is_told_anew(single: Pool):
     assert db.one(single, query, {}) == [{"one": 1}]
 
 
+def test_a_statement_whose_columns_have_changed_is_prepared_anew(single: Pool, pool: Pool):
+    with pool.connection() as connection:
+        connection.execute("CREATE TABLE changing (word varchar(20))")
+    query = "SELECT word FROM changing"
+    assert db.one(single, query, {}) == []
+    with pool.connection() as connection:
+        connection.execute("ALTER TABLE changing ALTER word TYPE varchar(40)")
+    with pytest.raises(Transient) as caught:
+        db.one(single, query, {})
+    assert (caught.value.reason, caught.value.sqlstate) == (TransientReason.CONFLICT, "0A000")
+    assert db.one(single, query, {}) == []
+
+
 # -- the wire
 
 
@@ -149,6 +162,24 @@ def test_who_is_interrupted_while_waiting_leaves_no_answer_to_the_next(single: P
     with pytest.raises(KeyboardInterrupt):
         broken()
     assert db.one(single, "SELECT 2 AS two", {}) == [{"two": 2}], "on a new connection"
+
+
+def test_who_is_interrupted_while_rolling_back_costs_the_pool_nothing(single: Pool, monkeypatch: pytest.MonkeyPatch):
+    with single.connection() as connection:
+        flights = connection.flights
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def broken() -> None:
+        with monkeypatch.context() as patch, db.transaction(single) as tx:
+            tx.ask("SELECT 1 AS one", {}).value()
+            patch.setattr(flights, "_send", interrupted)
+            raise LookupError
+
+    with pytest.raises((KeyboardInterrupt, LookupError)):
+        broken()
+    assert db.one(single, "SELECT 2 AS two", {}) == [{"two": 2}]
 
 
 def test_an_answer_is_there_for_each_who_asked_in_one_flight(pool: Pool):

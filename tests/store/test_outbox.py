@@ -30,6 +30,14 @@ def claim(pool: Pool, limit: int = 100, lease_s: float = 30) -> list[DueRow]:
     return outbox.claim_batch(pool, limit=limit, lease_s=lease_s)
 
 
+def test_what_is_sent_is_ascii_whatever_it_says(pool: Pool):
+    name = "caf\u00e9 \uffff \ufffe \U0001f600"
+    append(pool, row(name))
+    (due,) = claim(pool)
+    assert due.text.isascii(), "Amazon SQS refuses U+FFFE and U+FFFF for good"
+    assert due.payload == {"name": name}
+
+
 def names(claimed: list[DueRow]) -> list[str]:
     return [each.payload["name"] for each in claimed]
 

@@ -13,7 +13,8 @@ SET LOCAL ROLE payments_owner;
 -- The twin of MOVES and RECORDS, with the event: what happened and where it led belong together.
 CREATE FUNCTION guard_lifecycle() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (concat_ws(' ', coalesce(NEW.previous_status, 'nothing'), NEW.action, NEW.new_status) = ANY (ARRAY[
+    -- Not concat_ws, which leaves out what is NULL.
+    IF (coalesce(NEW.previous_status, 'nothing') || ' ' || NEW.action || ' ' || NEW.new_status = ANY (ARRAY[
         'nothing created pending_approval',
         'pending_approval approval_recorded pending_approval',
         'pending_approval held pending_approval',
