@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     relay_lease_s: float = Field(60, ge=5)
     relay_busy_s: float = Field(0.02, gt=0, le=5)
     relay_idle_s: float = Field(0.25, gt=0, le=30)
-    notify_every_s: float = Field(0.005, gt=0)
+    notify_every_s: float = Field(0.05, gt=0)
     relay_backoff_max_s: float = Field(300, gt=0)
     inbox_retention_days: int = Field(120, le=36_500)
     outbox_retention_days: int = Field(30, ge=1, le=36_500)

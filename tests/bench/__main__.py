@@ -113,7 +113,7 @@ def _home() -> Iterator[Path]:
 def _options(given: argparse.Namespace, bench: Bench) -> Options:
     usual = tuning.LOAD if given.tune else bench.short if given.short else bench.usual
     return Options(
-        rounds=given.rounds or (1 if given.short else bench.rounds),
+        rounds=given.rounds or (1 if given.short else tuning.ROUNDS if given.tune else bench.rounds),
         load=Load(
             messages=given.messages or usual.messages,
             paced_s=usual.paced_s if given.paced is None else given.paced,
@@ -143,14 +143,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("bench", nargs="?", choices=BENCHES, default="throughput", help="which one (default: throughput)")
-    add("--rounds", type=int, help="how often everything is measured; medians count (default: 5; scale: 3)")
+    add("--rounds", type=int, help="how often everything is measured; medians count (default: 5; scale: 3; --tune: 3)")
     add("--messages", type=int, help="how many are sent (default: 6,000; latency: 200; memory: 200,000)")
     add("--paced", type=float, metavar="S", help="seconds at half of a contestant's own best (default: 8)")
     add("--setting", choices=(*Setting, "both"), default="both", help="where the servers are (default: both)")
     add("--only", metavar="NAMES", help=f"who takes part, separated by commas: {names} (default: all of them)")
     add("--sizes", help="payments in the tables before a run of scale (default: 1000,10000,100000,1000000)")
     add("--short", action="store_true", help=_SHORT)
-    add("--tune", action="store_true", help="find with how many threads each contestant is fastest, once, and print it")
+    add("--tune", action="store_true", help="find with how many threads each contestant is fastest, and print it")
     add("--out", type=Path, metavar="DIR", help=_OUT)
     return parser
 
