@@ -14,12 +14,11 @@ from tests.bench.command import Answer, Options
 from tests.bench.contestants import Ours, committed, detail
 from tests.bench.figures import percentiles
 from tests.bench.ground import Ground, Run, Setting
+from tests.bench.roster import USUAL_THREADS
 from tests.bench.targets import Target, Verdict
 from tests.bench.throughput import await_all
 from tests.kit import sqs
 
-#: As many as a worker has by default.
-_THREADS = 8
 #: Between an event and the next message, in seconds.
 _PAUSE_S = (0.05, 0.3)
 _WITHIN_S = 30.0
@@ -54,7 +53,7 @@ def measured(ground: Ground, setting: Setting, options: Options) -> Sequence[Tim
     """Send one message after the other through a fleet that has warmed up."""
     ours, chance = Ours({}), random.Random(options.load.messages)  # noqa: S311 - pauses
     with ground.run(setting, ours=True) as run:
-        ours.start(run, _THREADS)
+        ours.start(run, USUAL_THREADS)
         run.send([ours.body(detail()) for _ in range(options.load.warm_up)])
         await_all(ours, run, options.load.warm_up)
         sent: dict[str, float] = {}

@@ -9,7 +9,7 @@ from tests.bench import report
 from tests.bench.command import Answer, Options
 from tests.bench.contestants import Ours, detail
 from tests.bench.ground import Ground, Run, Setting
-from tests.bench.roster import THREADS
+from tests.bench.roster import USUAL_THREADS
 from tests.bench.targets import Target, Verdict
 from tests.bench.throughput import await_all, payments
 
@@ -47,7 +47,7 @@ def measured(ground: Ground, setting: Setting, options: Options) -> tuple[Sequen
     """Keep the queue filled until all are handled; return what was seen, and the worker's peak in MiB."""
     ours, looks = Ours({}), list[Look]()
     with ground.run(setting, ours=True) as run:
-        ours.start(run, THREADS["ours"][setting])
+        ours.start(run, USUAL_THREADS)
         sent, next_look = 0, time.monotonic()
         while sent < options.load.messages or run.left():
             left = run.left()
