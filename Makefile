@@ -81,16 +81,16 @@ mutations: $(READY) ## Break the code on purpose, one guarantee at a time, and s
 bench = $(BIN)/python -m tests.bench $(1) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MESSAGES),--messages $(MESSAGES)) \
     $(if $(SHORT),--short) $(ARGS)
 
-bench: $(READY) ## Measure ours beside three rivals and the ceiling, on loopback and as deployed (40 minutes); ROUNDS=N (5), SHORT=1 takes 2
+bench: $(READY) ## Measure ours beside three rivals and the ceiling, on loopback and as deployed (35 minutes); ROUNDS=N (5), SHORT=1 takes 2
 	@$(call bench,throughput)
 
-bench-scale: $(READY) ## Measure ours with 1,000 to 1,000,000 payments in the tables, more processes, more threads (40 minutes); ROUNDS=N (3), SHORT=1
+bench-scale: $(READY) ## Measure ours with 1,000 to 1,000,000 payments in the tables, more processes, more threads (20 minutes); ROUNDS=N (3), SHORT=1
 	@$(call bench,scale)
 
 bench-latency: $(READY) ## Send MESSAGES=N (200) one at a time through an idle fleet: send, commit, event at the sink (3 minutes); SHORT=1
 	@$(call bench,latency)
 
-bench-memory: $(READY) ## Send MESSAGES=N (200,000) through one worker and watch its memory (15 minutes); SHORT=1
+bench-memory: $(READY) ## Send MESSAGES=N (200,000) through one worker and watch its memory (10 minutes); SHORT=1
 	@$(call bench,memory)
 
 check: $(READY) ## Format, lint, types, import contracts and templates; stops at the first that fails
