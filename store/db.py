@@ -294,7 +294,7 @@ class _Lent:
         connection = self._pool.getconn()
         try:
             connection.flights.open()
-        except BaseException:
+        except BaseException:  # whatever it is, it goes on its way: only the connection must not be lost to the pool
             connection.close()
             self._pool.putconn(connection)
             raise

@@ -113,13 +113,18 @@ class _Connection:
 
     def _chunks(self) -> bytes:
         chunks: list[bytes] = []
+        left = BODY_MAX
         while size := self._chunk_size():
+            left -= size
+            if left < 0:
+                raise _BrokenError("the answer is longer than any that there can be")
             chunks.append(self._exactly(size))
             if self._line():
                 raise _BrokenError("a chunk is longer than it says")
-        while self._line():  # what may follow the last chunk
-            pass
-        return b"".join(chunks)
+        for _ in range(LINES_MAX):  # what may follow the last chunk
+            if not self._line():
+                return b"".join(chunks)
+        raise _BrokenError("what follows the answer has no end")
 
     def _chunk_size(self) -> int:
         return _number(self._line().partition(b";")[0].decode("latin-1").strip(), 16)

@@ -38,6 +38,12 @@ def test_what_is_sent_is_ascii_whatever_it_says(pool: Pool):
     assert due.payload == {"name": name}
 
 
+def test_a_number_is_sent_as_it_stands_beside_a_text_that_is_escaped(pool: Pool):
+    append(pool, dataclasses.replace(row("n"), payload={"name": "caf\u00e9", "quantity": 1e-7}))
+    (due,) = claim(pool)
+    assert due.text == '{"name": "caf\\u00e9", "quantity": 0.0000001}', "as Postgres keeps it, digit by digit"
+
+
 def names(claimed: list[DueRow]) -> list[str]:
     return [each.payload["name"] for each in claimed]
 

@@ -82,9 +82,8 @@ def run_relay(settings: Settings) -> int:
 
 
 def _senders(settings: Settings, metrics: Metrics) -> Mapping[Destination, Sender]:
-    sqs = sqs_client(
-        settings, connections=settings.relay_at_once, attempts=1
-    )  # a row that was not sent comes again by itself
+    # One attempt each: a row that was not sent comes again by itself.
+    sqs = sqs_client(settings, connections=settings.relay_at_once, attempts=1)
     events = events_client(connections=settings.relay_at_once, attempts=1)
     metrics.count_requests(sqs)
     metrics.count_requests(events)
