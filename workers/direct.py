@@ -183,11 +183,13 @@ class DirectClient:
         headers |= self._signer.signed(headers, body)
         answer = self._exchange.post(headers, body)
         try:
-            found = json.loads(answer.data) if answer.data else {}
-        except ValueError:
-            found = {}
+            found = json.loads(answer.data or b"{}")
+        except ValueError as error:
+            found = error
         if answer.status != _OK:
             raise _refusal(operation, answer, found)
+        if not isinstance(found, dict):  # cut off, or not AWS's: nobody has said what was done
+            raise errors.ConnectionClosedError(endpoint_url=self._service.endpoint_url, request=None, error=found)
         return found
 
 

@@ -25,6 +25,7 @@ LINE_MAX, LINES_MAX = 65_536, 200
 BODY_MAX = 64 * 2**20
 _INFORMATION = range(100, 200)
 _BODILESS = frozenset({204, 304})
+_TOO_LONG = "the answer is longer than any that there can be"
 _DIGITS = re.compile("[0-9a-fA-F]{1,16}")
 
 
@@ -96,7 +97,8 @@ class _Connection:
             if not line:
                 return protocol != b"HTTP/1.0", int(rest[:3]), headers
             name, _, value = line.decode("latin-1").partition(":")
-            headers[name.lower()] = value.strip()
+            key, value = name.lower(), value.strip()
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value  # RFC 9110 §5.3
         raise _BrokenError("the head of the answer has no end")
 
     def _body(self, headers: Mapping[str, str]) -> tuple[bytes, bool]:
@@ -108,8 +110,14 @@ class _Connection:
             return self._chunks(), True
         length = headers.get("content-length")
         if length is None:
-            return self._file.read(BODY_MAX), False
+            return self._to_the_end(), False
         return self._exactly(_number(length, 10)), True
+
+    def _to_the_end(self) -> bytes:
+        data = self._file.read(BODY_MAX + 1)
+        if len(data) > BODY_MAX:
+            raise _BrokenError(_TOO_LONG)
+        return data
 
     def _chunks(self) -> bytes:
         chunks: list[bytes] = []
@@ -117,7 +125,7 @@ class _Connection:
         while size := self._chunk_size():
             left -= size
             if left < 0:
-                raise _BrokenError("the answer is longer than any that there can be")
+                raise _BrokenError(_TOO_LONG)
             chunks.append(self._exactly(size))
             if self._line():
                 raise _BrokenError("a chunk is longer than it says")
@@ -150,7 +158,7 @@ def _number(text: str, base: int) -> int:
     except ValueError:
         raise _BrokenError("a length is no number") from None
     if length > BODY_MAX:
-        raise _BrokenError("the answer is longer than any that there can be")
+        raise _BrokenError(_TOO_LONG)
     return length
 
 

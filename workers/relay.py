@@ -161,7 +161,10 @@ class Relay:
 
     def _send(self, destination: str, chunk: Sequence[DueRow]) -> Sent:
         with self._tracing.sending(destination, [row.traceparent for row in chunk]) as span:
-            sent = self._senders[Destination(destination)](chunk)
+            try:
+                sent = self._senders[Destination(destination)](chunk)
+            except Exception as error:  # noqa: BLE001 - the rows come again; those of the requests beside it are marked
+                sent = _nothing_sent(chunk, error)
             if sent.late or sent.rejected:
                 span.not_taken()
         return sent

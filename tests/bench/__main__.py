@@ -5,8 +5,9 @@ scale       tables that have grown, more processes, more threads
 latency     one message at a time through an idle fleet: send to commit, and to the event at the sink
 memory      very many messages through one worker
 
-Seconds differ between machines and from one hour to the next; ratios within a round hardly do, and they are what
-counts. Exit code 0: everything that was measured is as it must be; 1: something is not; 2: it could not be measured.
+Seconds differ between machines and from one hour to the next; ratios within a round do less, and their
+medians are what counts. Exit code 0: everything that was measured is as it must be; 1: something is not; 2: it could
+not be measured.
 """
 
 import argparse

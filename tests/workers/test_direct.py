@@ -190,6 +190,13 @@ def test_an_answer_that_is_no_json_is_told_by_its_status(server: Told, at_once: 
     assert [0 <= pause <= most for pause, most in zip(at_once, (1, 2), strict=True)] == [True, True]
 
 
+@pytest.mark.parametrize("body", [b'{"Failed": [{"Id": "1", "Code', b"<html>welcome</html>", b"[]", b"null"])
+def test_a_success_that_says_nothing_readable_is_none(server: Told, at_once: list[float], body: bytes):
+    server.answers += [(200, {}, body), (200, {}, b'{"Successful": [{"Id": "1"}]}')]
+    assert client(server.url).delete_message_batch(**DELETE) == {"Successful": [{"Id": "1"}]}
+    assert len(at_once) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(500, "InternalFailure"), (400, "ThrottlingException"), (400, "RequestTimeout")]
 )

@@ -134,6 +134,7 @@ def test_an_answer_is_read_however_it_is_framed(script: Script, answer: bytes, d
         OK + b"X-End: now\r\nContent-Length: \xb2\r\n\r\n",
         OK + b"X-End: now\r\nContent-Length: 99999999999999\r\n\r\n",
         OK + b"X-End: now\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: 1\r\n" * 300 + b"\r\n",
+        OK + b"Content-Length: 2\r\nX-End: now\r\nContent-Length: 5\r\n\r\nabcde",
         OK + b"X: 1\r\n" * 300 + b"X-End: now\r\n\r\n",
         OK + b"X: " + b"1" * 70_000 + b"\r\nX-End: now\r\n\r\n",
     ],

@@ -167,3 +167,23 @@ def test_an_event_about_nothing_known_names_no_resources(pool: Pool):
     bus = StrictBus()
     relay(pool, bus=bus).run_once()
     assert bus.entries[0]["Resources"] == []
+
+
+class BrokenBus:
+    """EventBridge that answers with something that is no answer."""
+
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803, ARG002 - boto3's name
+        return {}
+
+
+def test_a_receiver_that_answers_nonsense_costs_the_others_nothing(pool: Pool):
+    write(pool, {"event": 1})
+    write(pool, {"order": 1}, destination="payouts")
+    assert relay(pool, bus=BrokenBus()).run_once() == 2
+    found = rows(
+        pool,
+        "SELECT destination, published_at IS NOT NULL AS sent, available_at < clock_timestamp() + '2s'"
+        " AS soon FROM outbox ORDER BY destination",
+    )
+    assert [(each["destination"], each["sent"]) for each in found] == [("bus", False), ("payouts", True)]
+    assert found[0]["soon"], "it comes again after its own back-off, not at the end of the lease"
